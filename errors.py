@@ -1,0 +1,32 @@
+"""What umbel raises for faults that a user can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UmbelError(Exception):
+    """A run could not be finished; the message says what, where and how to mend it.
+
+    The command line prints it as one line and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class BadInput(UmbelError):
+    """Something was refused before anything ran: one fault a line.
+
+    >>> str(BadInput(["exp.toml: rounds: 0 is less than 1", "exp.toml: model: missing"]))
+    'exp.toml: rounds: 0 is less than 1\\nexp.toml: model: missing'
+    """
+
+    exit_code = 2
+
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class UpdateRefused(UmbelError):
+    """A client's update broke the rules of the round; it never reaches the model."""

@@ -1,0 +1,111 @@
+"""What server and client say to each other: a JSON header and named groups of tensors.
+
+Flower moves every record, array and chunk of a message as an object of its own, each by its
+own HTTP request, so a model of a dozen tensors would cost dozens of requests. An `Envelope`
+therefore travels as two records at most: the header, with all tensors as one safetensors
+blob beside it while that is small, and as one chunked array above `INLINE_LIMIT`. It also
+keeps every dtype as it is, where Flower's arrays refuse bfloat16.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from torch import Tensor
+
+from .tensors import Tensors, pack, unpack
+
+PROTOCOL = 1
+"""Raised when an old client could misread a new server's message, or the other way round."""
+
+INLINE_LIMIT = 1_000_000
+"""Blobs up to this many bytes travel inside the header's record."""
+
+_RECORD = "umbel"
+_BLOB = "umbel.tensors"
+_STYPE = "umbel.safetensors"
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A message's content.
+
+    `header` holds what JSON can say; `groups` maps a group (`model`, `update`, `context`,
+    `statistics`) to its named tensors.
+
+    >>> import torch
+    >>> sent = Envelope({"round": 3}, {"model": {"weight": torch.ones(2)}})
+    >>> got = Envelope.from_record(sent.to_record())
+    >>> got.header["round"], got.groups["model"]["weight"]
+    (3, tensor([1., 1.]))
+    """
+
+    header: Mapping[str, Any]
+    groups: Mapping[str, Tensors] = field(default_factory=dict)
+
+    def to_record(self) -> RecordDict:
+        """The envelope as a Flower record."""
+        blob = pack(_join(self.groups)) if self.groups else b""
+        header = json.dumps({"protocol": PROTOCOL, **self.header}, sort_keys=True)
+        config: dict[str, Any] = {"header": header}
+        content: dict[str, Any] = {}
+        if 0 < len(blob) <= INLINE_LIMIT:
+            config["tensors"] = blob
+        elif blob:
+            array = Array(dtype="uint8", shape=(len(blob),), stype=_STYPE, data=blob)
+            content[_BLOB] = ArrayRecord({_BLOB: array})
+        content[_RECORD] = ConfigRecord(config)
+        return RecordDict(content)
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> Envelope:
+        """Read what `to_record` made; raises ValueError for anything else."""
+        header, blob = split_record(record)
+        return cls(header, _split(unpack(blob)) if blob else {})
+
+
+def split_record(record: RecordDict) -> tuple[dict[str, Any], bytes]:
+    """An envelope's header and its tensors still packed; raises ValueError if it is none.
+
+    Kept apart from unpacking so that a client which gets the same model twice need not
+    unpack it twice, and a server may put a reply aside unread.
+    """
+    config = record.config_records.get(_RECORD)
+    if config is None or not isinstance(config.get("header"), str):
+        raise ValueError("not an umbel message: it has no header")
+    try:
+        header = json.loads(str(config["header"]))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the header is not JSON: {error}") from error
+    if not isinstance(header, dict) or header.get("protocol") != PROTOCOL:
+        spoken = header.get("protocol") if isinstance(header, dict) else None
+        raise ValueError(f"speaks protocol {spoken!r} of umbel, this side speaks {PROTOCOL}")
+    blob = config.get("tensors", b"")
+    if _BLOB in record.array_records:
+        blob = record.array_records[_BLOB][_BLOB].data
+    if not isinstance(blob, bytes | bytearray | memoryview):
+        raise ValueError("the tensors are not bytes")
+    return header, blob if isinstance(blob, bytes) else bytes(blob)
+
+
+def unpack_groups(blob: bytes) -> dict[str, Tensors]:
+    """The groups of tensors in a blob; raises ValueError if it is damaged."""
+    return _split(unpack(blob)) if blob else {}
+
+
+def _join(groups: Mapping[str, Tensors]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
+
+
+def _split(tensors: Tensors) -> dict[str, Tensors]:
+    groups: dict[str, Tensors] = {}
+    for name, tensor in tensors.items():
+        group, separator, rest = name.partition("/")
+        if not separator:
+            raise ValueError(f"tensor {name!r} belongs to no group")
+        groups.setdefault(group, {})[rest] = tensor
+    return groups

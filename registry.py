@@ -1,0 +1,209 @@
+"""Names to objects: built-in names, import paths, and entry points, wherever a name may stand.
+
+Every kind has a table of built-in names; `package.module:Name` works wherever a name does,
+and an installed package may add names of its own through the entry-point group
+`umbel.<kind>s`. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import BadInput
+
+_TABLES = {
+    "strategy": "strategies.catalogue:STRATEGIES",
+    "paradigm": "paradigms.catalogue:PARADIGMS",
+    "model": "models.catalogue:MODELS",
+    "dataset": "data.catalogue:DATASETS",
+    "partitioner": "data.catalogue:PARTITIONERS",
+    "optimizer": "client.catalogue:OPTIMIZERS",
+    "schedule": "client.catalogue:SCHEDULES",
+}
+_GIVEN = {
+    "strategy": 0,
+    "paradigm": 1,
+    "model": 1,
+    "dataset": 0,
+    "partitioner": 1,
+    "optimizer": 1,
+    "schedule": 0,
+}
+"""How many arguments of a kind's factory the framework gives; the others are the user's."""
+
+KINDS = tuple(_TABLES)
+
+_allowed: ContextVar[tuple[str, ...] | None] = ContextVar("allowed imports", default=None)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a kind, as `umbel list` shows it."""
+
+    name: str
+    summary: str
+    paper: str
+    parameters: Mapping[str, str]
+
+
+@contextmanager
+def restrict_imports(prefixes: Sequence[str] | None) -> Iterator[None]:
+    """Refuse import paths outside `prefixes` in this block; None allows all.
+
+    A client's node runs inside such a block: an experiment comes from the server, and the
+    server must not choose which modules of the site's Python are run.
+    """
+    token = _allowed.set(None if prefixes is None else tuple(prefixes))
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def names(kind: str) -> list[str]:
+    """The built-in names of a kind and those that installed packages add, sorted."""
+    return sorted({**_entry_points(kind), **_table(kind)})
+
+
+def resolve(kind: str, name: str) -> Callable[..., Any]:
+    """The factory behind a name; raises BadInput that offers the nearest valid name."""
+    target = _table(kind).get(name)
+    if target is not None:
+        return _import(target, kind, name)
+    point = _entry_points(kind).get(name)
+    if point is not None:
+        loaded: Callable[..., Any] = point.load()
+        return loaded
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
+        allowed = _allowed.get()
+        module = name.partition(":")[0]
+        if allowed is not None and not any(
+            module == prefix or module.startswith(f"{prefix}.") for prefix in allowed
+        ):
+            raise BadInput(f"{kind} {name!r}: this site does not allow imports of {module}")
+        return _import(name, kind, name)
+    raise BadInput(f"{kind} {name!r} is unknown{nearest(name, names(kind))}")
+
+
+def build(kind: str, name: str, parameters: Mapping[str, Any], *given: Any) -> Any:
+    """Call a name's factory with what the framework gives and the user's parameters.
+
+    Raises BadInput where the parameters do not fit.
+    """
+    faults = check(kind, name, parameters)
+    if faults:
+        raise BadInput([f"{kind} {name!r}: {fault}" for fault in faults])
+    try:
+        return resolve(kind, name)(*given, **parameters)
+    except ValueError as error:
+        raise BadInput(f"{kind} {name!r}: {error}") from error
+
+
+def check(kind: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a name's parameters, a phrase each: unknown ones, and wrong types."""
+    factory = resolve(kind, name)
+    known = _parameters(kind, factory)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in _signature(factory))
+    hints = _hints(factory)
+    faults = []
+    for key, value in parameters.items():
+        if key not in known:
+            if not open_ended:
+                faults.append(f"{key}: unknown parameter{nearest(key, list(known))}")
+            continue
+        if key in hints:
+            try:
+                TypeAdapter(hints[key]).validate_python(value, strict=True)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].replace("Input should be", "must be")
+                faults.append(f"{key}: {message}, found {value!r}")
+            except Exception:  # an annotation that pydantic cannot read is not the user's fault
+                continue
+    faults += [
+        f"{key}: missing" for key, parameter in known.items()
+        if parameter.default is parameter.empty and key not in parameters
+    ]
+    return faults
+
+
+def describe(kind: str) -> list[Entry]:
+    """Every name of a kind with its meaning, its paper and its parameters."""
+    return [_entry(kind, name, resolve(kind, name)) for name in names(kind)]
+
+
+def nearest(name: str, valid: Sequence[str]) -> str:
+    """A hint at the nearest valid name, and at all of them.
+
+    >>> nearest("fedavgg", ["fedavg", "fedprox"])
+    "; did you mean 'fedavg'? valid: fedavg, fedprox"
+    """
+    if not valid:
+        return "; none is valid here"
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"{hint} valid: {', '.join(valid)}"
+
+
+def _entry(kind: str, name: str, factory: Callable[..., Any]) -> Entry:
+    text = inspect.getdoc(factory) or ""
+    paper = re.search(r"Paper: (.+?(?:arXiv [\d.]+|doi [^\s,]+|$))", text, re.S)
+    parameters = {
+        key: "required" if p.default is p.empty else repr(p.default)
+        for key, p in _parameters(kind, factory).items()
+    }
+    summary = text.partition("\n\n")[0].replace("\n", " ")
+    return Entry(name, summary, " ".join(paper.group(1).split()) if paper else "", parameters)
+
+
+def _signature(factory: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(factory).parameters.values())
+
+
+def _parameters(kind: str, factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The user's parameters: all but what the framework gives."""
+    own = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = [parameter for parameter in _signature(factory) if parameter.kind in own]
+    positional = [p for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD]
+    given = {parameter.name for parameter in positional[: _GIVEN[kind]]}
+    return {p.name: p for p in signature if p.name not in given}
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    try:
+        return get_type_hints(target)
+    except Exception:  # hints that only a type checker can resolve
+        return {}
+
+
+def _table(kind: str) -> Mapping[str, str]:
+    module, _, attribute = _TABLES[kind].partition(":")
+    table: Mapping[str, str] = getattr(importlib.import_module(f".{module}", __package__), attribute)
+    return table
+
+
+def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=f"umbel.{kind}s")}
+
+
+def _import(target: str, kind: str, name: str) -> Callable[..., Any]:
+    module, _, attribute = target.partition(":")
+    try:
+        value: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError) as error:
+        raise BadInput(f"{kind} {name!r} cannot be imported: {error}") from error
+    factory: Callable[..., Any] = value
+    return factory

@@ -1,0 +1,55 @@
+"""What a shard's examples look like: the part of it that a client tells the server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The shape of one example, and the labels.
+
+    `shape` and `dtype` describe one stored example (an 8x8 grey image: `(8, 8)`, `"uint8"`),
+    `classes` names the labels in the order of their integer codes, `features` names the
+    columns of a table (empty for images).
+
+    >>> a = Schema(task="classification", shape=(8, 8), dtype="uint8", classes=("0", "1"))
+    >>> Schema.from_json(a.to_json()) == a
+    True
+    >>> b = Schema(task="classification", shape=(28, 28), dtype="uint8", classes=("0", "1"))
+    >>> a.differences(b)
+    ['shape (8, 8) instead of (28, 28)']
+    """
+
+    task: str
+    shape: tuple[int, ...]
+    dtype: str
+    classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Schema:
+        """Read what `to_json` wrote; raises ValueError for anything else."""
+        try:
+            raw = json.loads(text)
+            return cls(
+                task=str(raw["task"]),
+                shape=tuple(int(size) for size in raw["shape"]),
+                dtype=str(raw["dtype"]),
+                classes=tuple(str(name) for name in raw["classes"]),
+                features=tuple(str(name) for name in raw["features"]),
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a shard schema: {error}") from error
+
+    def differences(self, other: Schema) -> list[str]:
+        """What differs from `other`, a phrase each; empty where the two match."""
+        return [
+            f"{field.name} {getattr(self, field.name)} instead of {getattr(other, field.name)}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        ]
