@@ -1,0 +1,28 @@
+"""What the data section of an experiment may name: the built-in data sets and partitioners.
+
+Only strings, so that listing them imports nothing: each target is `"module:attribute"`.
+"""
+
+from __future__ import annotations
+
+DATASETS: dict[str, str] = {
+    "digits": "umbel.data.bundled:digits",
+    "optdigits": "umbel.data.bundled:optdigits",
+    "mnist": "umbel.data.bundled:mnist",
+    "fashion-mnist": "umbel.data.bundled:fashion_mnist",
+}
+"""Factories `f() -> Dataset`; their docstrings open with the meaning and the licence."""
+
+PARTITIONERS: dict[str, str] = {
+    "iid": "umbel.data.partitioners:iid",
+    "dirichlet": "umbel.data.partitioners:dirichlet",
+    "pathological": "umbel.data.partitioners:pathological",
+    "shards": "umbel.data.partitioners:shards",
+    "linear": "umbel.data.partitioners:linear",
+    "square": "umbel.data.partitioners:square",
+    "exponential": "umbel.data.partitioners:exponential",
+    "sizes": "umbel.data.partitioners:sizes",
+    "natural": "umbel.data.partitioners:natural",
+    "bootstrap": "umbel.data.bootstrap:bootstrap",
+}
+"""Factories `f(pool: Pool, *, parameters) -> Partition`."""

@@ -1,0 +1,32 @@
+"""What a partitioner is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The examples to divide, and among how many clients.
+
+    `labels` (n,) holds label codes, -1 where there is none; `groups` (n,) the examples'
+    natural owners, where known; `classes` is the number of classes. Every draw derives from
+    `seed`.
+    """
+
+    labels: np.ndarray
+    clients: int
+    seed: int
+    classes: int
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Partition: TypeAlias = Callable[[int], np.ndarray]
+"""A client's index to the indices (int64) of its examples in the pool."""

@@ -1,0 +1,132 @@
+"""A data set divided among clients: the `ShardSource` of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import registry
+from ..errors import BadInput
+from ..randomness import numpy_generator
+from ..schema import Schema
+from .loading import load_dataset
+from .pool import Partition, Pool
+from .shard import UNLABELLED, Dataset, Shard
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+
+
+@dataclass(frozen=True)
+class PartitionedShards:
+    """The shards of a divided data set, each copied out of it only when asked for."""
+
+    dataset: Dataset
+    partition: Partition
+    clients: int
+    seed: int
+    labelled: float = 1.0
+
+    @property
+    def schema(self) -> Schema:
+        return self.dataset.schema
+
+    def __len__(self) -> int:
+        return self.clients
+
+    def name(self, index: int) -> str:
+        return f"client-{index}"
+
+    def shard(self, index: int) -> Shard:
+        """The shard of one client; raises IndexError outside the population."""
+        if not 0 <= index < self.clients:
+            raise IndexError(f"client {index} of {self.clients}")
+        chosen = self.partition(index)
+        arrays = {name: array[chosen] for name, array in self.dataset.train.items()}
+        name = self.name(index)
+        if self.labelled < 1:
+            rng = numpy_generator(self.seed, purpose="labelled", client=name)
+            arrays["y"] = keep_labels(arrays["y"], self.labelled, rng)
+        return Shard(client=name, schema=self.schema, arrays=arrays)
+
+
+def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> PartitionedShards:
+    """Divide the experiment's data among its clients, as its seed says.
+
+    `dataset` saves loading it again where the caller has it. Raises BadInput where the data
+    cannot be read or divided so.
+    """
+    data, seed = experiment.data, experiment.experiment.seed
+    if dataset is None:
+        dataset = load_dataset(data.source, label=data.label)
+    labels = dataset.train["y"]
+    classes = len(dataset.schema.classes)
+    outside = np.flatnonzero((labels < UNLABELLED) | (labels >= classes))
+    if len(outside):
+        raise BadInput(
+            f"data.source: {dataset.name}: row {outside[0] + 1}: label {labels[outside[0]]} is "
+            f"outside the {classes} classes; valid: 0 to {classes - 1}, or -1 for no label"
+        )
+    pool = Pool(
+        labels=labels, clients=data.clients, seed=seed, classes=classes, groups=dataset.groups
+    )
+    partition: Partition = registry.build(
+        "partitioner", data.partition.name, data.partition.parameters, pool
+    )
+    return PartitionedShards(
+        dataset=dataset,
+        partition=partition,
+        clients=data.clients,
+        seed=seed,
+        labelled=data.labelled,
+    )
+
+
+def central_test(
+    experiment: Experiment, dataset: Dataset
+) -> tuple[Schema, Mapping[str, np.ndarray]] | None:
+    """The test set that the server may have: `data.test`, else the data's own test part.
+
+    A `data.test` that has a test part gives that, else all of its examples; its labels are
+    coded by the classes of `dataset`. None where there is neither.
+    """
+    data = experiment.data
+    if data.test is None:
+        return None if dataset.test is None else (dataset.schema, dataset.test)
+    held = load_dataset(data.test, label=data.label, classes=dataset.schema.classes)
+    faults = held.schema.differences(dataset.schema)
+    if faults:
+        raise BadInput(f"data.test: {data.test} does not fit {data.source}: {'; '.join(faults)}")
+    return held.schema, held.train if held.test is None else held.test
+
+
+def keep_labels(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Keep the labels of a share of the examples, evenly by class; the others become -1.
+
+    Keeps round(share * labelled examples), but at least one where share > 0; classes get
+    their part rounded down, and what is left goes to the largest remainders.
+
+    >>> rng = np.random.default_rng(0)
+    >>> kept = keep_labels(np.array([0] * 8 + [1] * 4), 0.25, rng)
+    >>> [int((kept == code).sum()) for code in (0, 1, -1)]
+    [2, 1, 9]
+    """
+    codes, counts = np.unique(labels[labels != UNLABELLED], return_counts=True)
+    kept = np.full_like(labels, UNLABELLED)
+    if share <= 0 or len(codes) == 0:
+        return kept
+    total = max(1, round(share * int(counts.sum())))
+    quota = np.floor(share * counts).astype(int)
+    remainder = share * counts - quota
+    # A random order breaks ties between equal remainders, so no class is favoured.
+    tie_break = rng.permutation(len(codes))
+    for position in sorted(range(len(codes)), key=lambda p: (-remainder[p], tie_break[p])):
+        if quota.sum() < total and quota[position] < counts[position]:
+            quota[position] += 1
+    for code, amount in zip(codes, quota, strict=True):
+        chosen = rng.permutation(np.flatnonzero(labels == code))[:amount]
+        kept[chosen] = code
+    return kept

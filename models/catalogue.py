@@ -1,0 +1,11 @@
+"""The built-in models by name; only strings, so that listing them imports nothing."""
+
+from __future__ import annotations
+
+MODELS: dict[str, str] = {
+    "logistic": "umbel.models.reference:logistic",
+    "mlp": "umbel.models.reference:mlp",
+    "2nn": "umbel.models.reference:two_nn",
+    "cnn": "umbel.models.reference:cnn",
+}
+"""Factories `f(schema: Schema, *, parameters) -> nn.Module`."""

@@ -1,0 +1,118 @@
+"""Small reference models, each built to fit a shard's schema.
+
+Inputs are float32: images (n, C, H, W) in [0, 1], tables (n, F); outputs are class scores
+(n, classes). Every model is a `Classifier`: a body that makes features and a linear head,
+so that a paradigm can train, share or compare either alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..errors import BadInput
+from ..schema import Schema
+
+_SMALLEST_SIDE = 4
+
+
+class Classifier(nn.Module):
+    """Features (n, d) from `body`, class scores (n, classes) from the linear `head`."""
+
+    def __init__(self, body: nn.Module, features: int, schema: Schema) -> None:
+        super().__init__()
+        if not schema.classes:
+            raise BadInput(
+                "model: the data has no labels, so a classifier has nothing to tell apart; "
+                "label some examples"
+            )
+        self.body = body
+        self.head = nn.Linear(features, len(schema.classes))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.body(inputs))
+        return scores
+
+
+def logistic(schema: Schema) -> nn.Module:
+    """Multinomial logistic regression: one linear layer.
+
+    >>> schema = Schema("classification", (8, 8), "uint8", classes=("0", "1"))
+    >>> logistic(schema)(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 2])
+    """
+    return Classifier(nn.Flatten(), math.prod(schema.shape), schema)
+
+
+def mlp(schema: Schema, *, hidden: Sequence[int] = (128,), dropout: float = 0.0) -> nn.Module:
+    """A multilayer perceptron with ReLU; `hidden` lists the widths of its hidden layers."""
+    if any(width < 1 for width in hidden):
+        raise BadInput(f"model.hidden: {list(hidden)}: every width must be at least 1")
+    if not 0 <= dropout < 1:
+        raise BadInput(f"model.dropout: {dropout:g} is not in [0, 1)")
+    width = math.prod(schema.shape)
+    layers: list[nn.Module] = [nn.Flatten()]
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        if dropout > 0:
+            layers.append(nn.Dropout(dropout))
+        width = size
+    return Classifier(nn.Sequential(*layers), width, schema)
+
+
+def two_nn(schema: Schema) -> nn.Module:
+    """The "2NN": two hidden layers of 200 (199,210 parameters at 28x28 and 10 classes).
+
+    Paper: McMahan et al., 2017, arXiv 1602.05629
+
+    >>> schema = Schema("classification", (28, 28), "uint8", classes=tuple("0123456789"))
+    >>> sum(tensor.numel() for tensor in two_nn(schema).parameters())
+    199210
+    """
+    return mlp(schema, hidden=(200, 200))
+
+
+def cnn(schema: Schema, *, channels: Sequence[int] = (32, 64), hidden: int = 512) -> nn.Module:
+    """Two 5x5 convolutions with 2x2 pooling and a dense layer (1,663,370 parameters at 28x28).
+
+    Paper: McMahan et al., 2017, arXiv 1602.05629
+
+    Takes images of any size from 4x4, grey or colour.
+
+    >>> schema = Schema("classification", (28, 28), "uint8", classes=tuple("0123456789"))
+    >>> sum(tensor.numel() for tensor in cnn(schema).parameters())
+    1663370
+    """
+    if len(schema.shape) not in (2, 3):
+        raise BadInput(
+            f"model: cnn takes images, but an example has shape {schema.shape}; "
+            "use mlp or logistic for tables"
+        )
+    height, width = schema.shape[:2]
+    if min(height, width) < _SMALLEST_SIDE:
+        raise BadInput(
+            f"model: cnn takes images from {_SMALLEST_SIDE}x{_SMALLEST_SIDE}, but these are "
+            f"{width}x{height}; enlarge them (?size=) or use mlp"
+        )
+    if len(channels) != 2 or min(*channels, hidden) < 1:
+        raise BadInput(
+            f"model: cnn: channels = {list(channels)}, hidden = {hidden}; give two channel "
+            "counts, and nothing below 1"
+        )
+    colours = schema.shape[2] if len(schema.shape) == 3 else 1
+    first, second = channels
+    body = nn.Sequential(
+        nn.Conv2d(colours, first, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(first, second, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(second * (height // 4) * (width // 4), hidden),
+        nn.ReLU(),
+    )
+    return Classifier(body, hidden, schema)

