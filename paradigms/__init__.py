@@ -1,0 +1,25 @@
+"""Paradigms: what a client learns from its own shard; see `base` for the contract."""
+
+from .base import (
+    Batch,
+    LocalRequest,
+    LocalResult,
+    MetricSums,
+    Paradigm,
+    Prepared,
+    SharesStatistics,
+    UpdatesLocally,
+)
+from .supervised import Supervised
+
+__all__ = [
+    "Batch",
+    "LocalRequest",
+    "LocalResult",
+    "MetricSums",
+    "Paradigm",
+    "Prepared",
+    "SharesStatistics",
+    "Supervised",
+    "UpdatesLocally",
+]

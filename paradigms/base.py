@@ -1,0 +1,103 @@
+"""What a paradigm is asked: the contract between a way of learning and the generic trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..data.shard import Shard
+from ..schema import Schema
+from ..tensors import Tensors
+
+Prepared: TypeAlias = Mapping[str, Tensor]
+"""A shard as tensors whose first axis counts examples."""
+
+Batch: TypeAlias = Mapping[str, Tensor]
+"""Some of a prepared shard's examples."""
+
+MetricSums: TypeAlias = dict[str, float]
+"""Sums over examples, by the name of their mean, and `examples`, how many there were. Sums
+add up across batches and clients; means do not."""
+
+BuildModel: TypeAlias = Callable[[Schema], nn.Module]
+
+
+class Paradigm(Protocol):
+    """What a client learns from its own shard."""
+
+    def build(self, schema: Schema) -> nn.Module:
+        """The module for this task; weights are drawn from torch's generator, already seeded."""
+        ...
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        """Names in the model's state dict of the tensors that leave the client."""
+        ...
+
+    def prepare(self, shard: Shard) -> Prepared:
+        """The shard as tensors; called once a client and cached across rounds."""
+        ...
+
+    def batches(
+        self, prepared: Prepared, batch_size: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        """One epoch; `batch_size` 0 means the whole shard at once."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The batch's mean loss, a scalar with a gradient."""
+        ...
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        """Metric sums over the prepared examples, without gradients."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What a local update that is not SGD gives: the tensors that travel are in the model."""
+
+    examples: int
+    metrics: MetricSums
+    statistics: Tensors = field(default_factory=dict)
+    state: Tensors = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LocalRequest:
+    """What a local update that is not SGD may look at: the round (from 1), the sum of the
+    statistics that all clients sent in the last round, and what this client kept from it."""
+
+    round: int
+    context: Tensors
+    state: Tensors
+    generator: torch.Generator
+
+
+@runtime_checkable
+class UpdatesLocally(Protocol):
+    """A paradigm that replaces SGD: EM, closed forms, label propagation."""
+
+    def local_update(
+        self, model: nn.Module, prepared: Prepared, request: LocalRequest
+    ) -> LocalResult: ...
+
+
+@runtime_checkable
+class SharesStatistics(Protocol):
+    """A paradigm whose clients send sums over their examples beside the model.
+
+    The server adds the float64 sums up exactly, and sends the total to every client of the
+    next round as its `context`.
+    """
+
+    def receive(self, context: Tensors) -> None:
+        """Take the total of the last round, before training; empty in round 1."""
+        ...
+
+    def statistics(self, model: nn.Module, prepared: Prepared) -> Tensors:
+        """This client's sums, after training."""
+        ...

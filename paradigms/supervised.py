@@ -1,0 +1,71 @@
+"""Supervised classification: cross-entropy on the labelled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..data.shard import UNLABELLED, Shard
+from ..data.tensors import to_inputs
+from ..schema import Schema
+from .base import Batch, BuildModel, MetricSums, Prepared
+
+EVALUATION_BATCH = 512
+"""Examples scored at once; it bounds memory and has no effect on the sums' meaning."""
+
+
+class Supervised:
+    """Cross-entropy on a shard's labelled examples, all of the model's tensors travelling.
+
+    Examples without a label are left out. `label_smoothing` in [0, 1) spreads that share of
+    the target over all classes (Szegedy et al. 2016, arXiv 1512.00567).
+    """
+
+    def __init__(self, build_model: BuildModel, *, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing: {label_smoothing} is not in [0, 1)")
+        self._build_model = build_model
+        self._label_smoothing = label_smoothing
+
+    def build(self, schema: Schema) -> nn.Module:
+        return self._build_model(schema)
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        return list(model.state_dict())
+
+    def prepare(self, shard: Shard) -> Prepared:
+        labelled = shard.arrays["y"] != UNLABELLED
+        x, y = shard.arrays["x"], shard.arrays["y"]
+        if not labelled.all():
+            x, y = x[labelled], y[labelled]
+        return {"x": to_inputs(x, shard.schema), "y": torch.tensor(y, dtype=torch.int64)}
+
+    def batches(
+        self, prepared: Prepared, batch_size: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        x, y = prepared["x"], prepared["y"]
+        order = torch.randperm(len(y), generator=generator)
+        size = batch_size or max(1, len(y))
+        shuffled = zip(x[order].split(size), y[order].split(size), strict=True)
+        return ({"x": inputs, "y": labels} for inputs, labels in shuffled)
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        logits = model(batch["x"])
+        return cross_entropy(logits, batch["y"], label_smoothing=self._label_smoothing)
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        sums = {"loss": 0.0, "accuracy": 0.0, "examples": float(len(prepared["y"]))}
+        batches = zip(
+            prepared["x"].split(EVALUATION_BATCH),
+            prepared["y"].split(EVALUATION_BATCH),
+            strict=True,
+        )
+        with torch.no_grad():
+            for inputs, labels in batches:
+                logits = model(inputs)
+                sums["loss"] += float(cross_entropy(logits, labels, reduction="sum"))
+                sums["accuracy"] += float((logits.argmax(dim=1) == labels).sum())
+        return sums

@@ -1,0 +1,20 @@
+"""How the model moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The combined values become the model: a server learning rate of 1."""
+
+    def init(self, model: Tensors) -> Tensors:
+        return {}
+
+    def apply(
+        self, model: Tensors, combined: Tensors, state: Tensors, round: int
+    ) -> tuple[Tensors, Tensors]:
+        return {**model, **combined}, state

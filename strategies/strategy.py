@@ -1,0 +1,144 @@
+"""A strategy: four parts as one value, which is also a strategy of Flower's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from logging import INFO
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp import strategy as flower
+
+from ..randomness import numpy_generator
+from ..tensors import Tensors
+from .combine import WeightedMean
+from .parts import Combine, Local, Plain, Select, Selection, Step, Update
+from .select import Fraction
+from .step import Replace
+
+
+@dataclass
+class _Session:
+    """What a strategy remembers between rounds when Flower's own loop drives it."""
+
+    model: Tensors | None = None
+    state: Tensors = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Strategy(flower.Strategy):
+    """Who trains, what a client adds, how updates combine, how the model moves.
+
+    umbel's round loop asks the parts; inside a plain Flower `ServerApp` the strategy answers
+    Flower's hooks with the same parts (except `local`, which lives in umbel's clients). There
+    clients answer with one `ArrayRecord` and one `MetricRecord` that holds `num-examples`.
+
+    >>> Strategy(name="fedavg", select=Fraction(0.1)).combine.streams
+    True
+    """
+
+    name: str = "strategy"
+    select: Select = field(default_factory=Fraction)
+    local: Local = field(default_factory=Plain)
+    combine: Combine[Any] = field(default_factory=WeightedMean)
+    step: Step = field(default_factory=Replace)
+    seed: int = 0
+    _session: _Session = field(default_factory=_Session, repr=False, compare=False)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Flower's hook: one message for each selected node."""
+        nodes = sorted(grid.get_node_ids())
+        generator = numpy_generator(self.seed, purpose="select", round=server_round)
+        chosen = self.select(Selection(server_round, len(nodes), generator))
+        self._session.model = dict(arrays.to_torch_state_dict())
+        return _messages(
+            arrays, config, server_round, MessageType.TRAIN, [nodes[position] for position in chosen]
+        )
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Flower's hook: fold the replies in the order of their nodes, then move the model."""
+        model = self._session.model
+        good = sorted(
+            (reply for reply in replies if reply.has_content()),
+            key=lambda reply: reply.metadata.src_node_id,
+        )
+        if model is None or not good:
+            return None, None
+        state = self.combine.init(model)
+        for reply in good:
+            state = self.combine.fold(state, _update(reply, model))
+        if server_round == 1 or not self._session.state:
+            self._session.state = self.step.init(model)
+        moved, self._session.state = self.step.apply(
+            model, self.combine.finish(state), self._session.state, server_round
+        )
+        return ArrayRecord(dict(moved)), _mean_metrics(good)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Flower's hook: every node evaluates."""
+        nodes = sorted(grid.get_node_ids())
+        return _messages(arrays, config, server_round, MessageType.EVALUATE, nodes)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Flower's hook: the clients' metrics, weighted by their examples."""
+        good = [reply for reply in replies if reply.has_content()]
+        return _mean_metrics(good) if good else None
+
+    def summary(self) -> None:
+        """Flower's hook: log the parts."""
+        log(INFO, "umbel strategy %s", self.name)
+        for part in ("select", "local", "combine", "step"):
+            log(INFO, "\t%s: %s", part, getattr(self, part))
+
+
+def _messages(
+    arrays: ArrayRecord, config: ConfigRecord, server_round: int, kind: str, nodes: list[int]
+) -> list[Message]:
+    config["server-round"] = server_round
+    record = RecordDict({"arrays": arrays, "config": config})
+    return [Message(record, dst_node_id=node, message_type=kind) for node in nodes]
+
+
+def _update(reply: Message, model: Tensors) -> Update:
+    [arrays] = reply.content.array_records.values()
+    tensors = {
+        name: torch.as_tensor(value).to(model[name].dtype)
+        for name, value in arrays.to_torch_state_dict().items()
+    }
+    return Update(str(reply.metadata.src_node_id), tensors, int(_examples(reply)))
+
+
+def _examples(reply: Message) -> float:
+    [metrics] = reply.content.metric_records.values()
+    value = metrics["num-examples"]
+    if isinstance(value, list):
+        raise ValueError("num-examples is a list: one number a client is needed")
+    return float(value)
+
+
+def _mean_metrics(replies: list[Message]) -> MetricRecord:
+    total: dict[str, float] = {}
+    weight = 0.0
+    for reply in replies:
+        [metrics] = reply.content.metric_records.values()
+        examples = _examples(reply)
+        weight += examples
+        for name, value in metrics.items():
+            if name != "num-examples" and not isinstance(value, list):
+                total[name] = total.get(name, 0.0) + examples * value
+    means: dict[str, int | float] = {
+        name: value / weight if weight else 0.0 for name, value in total.items()
+    }
+    return MetricRecord({**means})
