@@ -1,0 +1,253 @@
+"""The ClientApp: answers the server's queries, trains and evaluates on its own shard.
+
+One app object serves every runtime. It is told how to open the shard of the node that a
+message is for, and where that node keeps its state; everything else comes with the message.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from ..data.shard import Shard
+from ..errors import UmbelError
+from ..messages import Envelope, split_record, unpack_groups
+from ..paradigms.base import LocalRequest
+from ..randomness import torch_generator, torch_seeded
+from ..schema import Schema
+from ..strategies.parts import Local, LocalRun
+from ..tensors import Tensors
+from .state import StateStore
+from .workbench import Workbench, Workplace, build_local
+
+OpenShard: TypeAlias = Callable[[Context], Shard]
+StateFolder: TypeAlias = Callable[[Context], Path]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A message, read."""
+
+    header: dict[str, Any]
+    groups: dict[str, Tensors]
+
+    @property
+    def round(self) -> int:
+        return int(self.header["round"])
+
+    @property
+    def run(self) -> str:
+        return str(self.header["run"])
+
+
+class Worker:
+    """Answers messages; keeps the model, the prepared shards and the last model received."""
+
+    def __init__(
+        self, open_shard: OpenShard, state_folder: StateFolder, local: Local | None = None
+    ) -> None:
+        self._open_shard = open_shard
+        self._state_folder = state_folder
+        self._local = local
+        self._bench: Workbench | None = None
+        self._bench_key: tuple[str, str, Schema] | None = None
+        self._schemas: dict[int, Schema] = {}
+        self._last: tuple[bytes, dict[str, Tensors]] = (b"", {})
+
+    def query(self, message: Message, context: Context) -> Message:
+        """Tell the shard's schema, its owner's name and how many examples it holds."""
+        shard = self._open_shard(context)
+        self._schemas[context.node_id] = shard.schema
+        header = {
+            "client": shard.client,
+            "schema": shard.schema.to_json(),
+            "examples": len(shard),
+        }
+        return Message(Envelope(header).to_record(), reply_to=message)
+
+    def train(self, message: Message, context: Context) -> Message:
+        """Train on the shard from the received model and send back what travels."""
+        started = time.perf_counter()
+        task = self._read(message)
+        bench = self._workbench(task, context)
+        place = bench.workplace(context.node_id, lambda: self._open_shard(context))
+        if place.examples == 0:
+            raise UmbelError(f"{place.client}: no labelled examples to train on")
+        store = StateStore(self._state_folder(context))
+        state = store.load(task.run, place.client, before=task.round)
+        update = _train(bench, place, task, state)
+        if update.keep:
+            store.save(task.run, place.client, task.round, update.keep)
+        header = {
+            "client": place.client,
+            "examples": update.examples,
+            "metrics": update.metrics,
+            "steps": update.steps,
+            "seconds": time.perf_counter() - started,
+        }
+        return Message(Envelope(header, update.groups).to_record(), reply_to=message)
+
+    def evaluate(self, message: Message, context: Context) -> Message:
+        """Score the received model on the examples held out."""
+        started = time.perf_counter()
+        task = self._read(message)
+        bench = self._workbench(task, context)
+        place = bench.workplace(context.node_id, lambda: self._open_shard(context))
+        state = StateStore(self._state_folder(context)).load(
+            task.run, place.client, before=task.round + 1
+        )
+        bench.load(task.groups.get("model", {}), _group(state, "kept"))
+        bench.model.eval()
+        with _seeded(bench, task, place.client, "evaluate"):
+            metrics = bench.paradigm.evaluate(bench.model, place.held_out)
+        header = {
+            "client": place.client,
+            "metrics": metrics,
+            "seconds": time.perf_counter() - started,
+        }
+        return Message(Envelope(header).to_record(), reply_to=message)
+
+    def _read(self, message: Message) -> _Task:
+        header, blob = split_record(message.content)
+        if blob != self._last[0]:
+            self._last = (blob, unpack_groups(blob))
+        return _Task(header, self._last[1])
+
+    def _workbench(self, task: _Task, context: Context) -> Workbench:
+        from ..experiment import Experiment
+
+        schema = self._schemas.get(context.node_id)
+        if schema is None:
+            schema = self._schemas[context.node_id] = self._open_shard(context).schema
+        config = task.header.get("config", {})
+        text = task.header["experiment"]
+        key = (text, json.dumps(config, sort_keys=True), schema)
+        if self._bench is None or key != self._bench_key:
+            experiment = Experiment.from_json(text)
+            local = self._local or build_local(experiment, config)
+            self._bench, self._bench_key = Workbench(experiment, schema, local), key
+        return self._bench
+
+
+@dataclass(frozen=True)
+class _Trained:
+    groups: dict[str, Tensors]
+    examples: int
+    metrics: dict[str, float]
+    steps: int
+    keep: Tensors
+
+
+def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _Trained:
+    received = task.groups.get("model", {})
+    context = task.groups.get("context", {})
+    bench.load(received, _group(state, "kept"))
+    seed = bench.experiment.experiment.seed
+    generator = torch_generator(seed, purpose="train", round=task.round, client=place.client)
+    paradigm: Any = bench.paradigm
+    if bench.shares_statistics:
+        paradigm.receive(task.groups.get("statistics", {}))
+    with _seeded(bench, task, place.client, "torch"):
+        if bench.updates_locally:
+            totals = task.groups.get("statistics", {})
+            request = LocalRequest(task.round, totals, _group(state, "paradigm"), generator)
+            result = paradigm.local_update(bench.model, place.train, request)
+            groups = {"update": bench.values(bench.travels), "statistics": result.statistics}
+            keep = _named("paradigm", result.state) | _named("kept", bench.values(bench.kept))
+            return _Trained(_full(groups), result.examples, result.metrics, 0, keep)
+        run = LocalRun(bench.model, received, context, _group(state, "local"), task.round)
+        memo = bench.local.begin(run)
+        optimizer, rate = bench.optimizer(task.round)
+        trained = bench.trainer.train(place.train, run, optimizer, memo, generator)
+    extra, own = bench.local.finish(memo, run, trained.steps, rate)
+    groups = {"update": bench.values(bench.travels), "extra": extra}
+    if bench.shares_statistics:
+        groups["statistics"] = paradigm.statistics(bench.model, place.train)
+    keep = _named("local", own) | _named("kept", bench.values(bench.kept))
+    return _Trained(_full(groups), place.examples, trained.metrics, trained.steps, keep)
+
+
+def _seeded(bench: Workbench, task: _Task, client: str, purpose: str) -> Any:
+    seed = bench.experiment.experiment.seed
+    return torch_seeded(seed, purpose=purpose, round=task.round, client=client)
+
+
+def _full(groups: dict[str, Tensors]) -> dict[str, Tensors]:
+    return {group: tensors for group, tensors in groups.items() if tensors}
+
+
+def _named(group: str, tensors: Tensors) -> Tensors:
+    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _group(tensors: Tensors, group: str) -> Tensors:
+    start = f"{group}/"
+    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+
+
+def make_client_app(
+    open_shard: OpenShard, *, state_folder: StateFolder, local: Local | None = None
+) -> ClientApp:
+    """A Flower ClientApp over shards.
+
+    Args:
+        open_shard: gives the shard of the node that a context belongs to.
+        state_folder: the folder where that node keeps its state between rounds.
+        local: the strategy's local part where the strategy is an object in this process and
+            has no name that the experiment could send.
+    """
+    worker = Worker(open_shard, state_folder, local)
+    app = ClientApp()
+    app.query()(worker.query)
+    app.train()(worker.train)
+    app.evaluate()(worker.evaluate)
+    return app
+
+
+def shard_of_node(context: Context) -> Shard:
+    """The shard that a node's own configuration names.
+
+    `data` (a folder or a file) with `name` and `label`, as `umbel client` and a stock
+    SuperNode's `--node-config` give them; or Flower's `partition-id`, a share of the
+    experiment that the run's configuration names, as in `flwr run` on simulated nodes.
+    """
+    from ..data import make_shards, read_shard
+
+    config = context.node_config
+    torch.set_num_threads(int(config.get("threads", 1)))
+    if "data" in config:
+        name, label = config.get("name"), config.get("label")
+        return read_shard(
+            Path(str(config["data"])),
+            client=str(name) if name else None,
+            label=str(label) if label else None,
+        )
+    if "partition-id" in config and "experiment" in context.run_config:
+        from ..experiment import load
+
+        experiment = load(Path(str(context.run_config["experiment"])))
+        clients = int(config.get("num-partitions", experiment.data.clients))
+        data = experiment.data.model_copy(update={"clients": clients})
+        shards = make_shards(experiment.model_copy(update={"data": data}))
+        return shards.shard(int(config["partition-id"]))
+    raise UmbelError(
+        "this node has no data: give it --node-config \"data='/path/to/shard'\", "
+        "or start it with umbel client --data"
+    )
+
+
+def state_of_node(context: Context) -> Path:
+    """The folder that a node's configuration names as `state`, or `.umbel/state` here."""
+    return Path(str(context.node_config.get("state", Path(".umbel") / "state")))
+
+
+app = make_client_app(shard_of_node, state_folder=state_of_node)
+"""The app that stock Flower nodes load; it reads the node's own configuration."""

@@ -1,0 +1,128 @@
+"""The generic trainer: one client's local epochs, whatever the paradigm and the strategy."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from ..errors import UmbelError
+from ..paradigms.base import Batch, MetricSums, Paradigm, Prepared
+from ..strategies.parts import Local, LocalRun, Plain
+from .optimizers import GradientDescent
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and in what batches a client trains: `epochs`, or `steps` where given."""
+
+    epochs: int
+    steps: int | None
+    batch_size: int
+    clip_norm: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave: optimiser steps taken, and metric sums over the examples seen."""
+
+    steps: int
+    metrics: MetricSums
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Descends the paradigm's loss with what the strategy's local part adds to it."""
+
+    paradigm: Paradigm
+    local: Local
+    effort: Effort
+
+    def train(
+        self,
+        prepared: Prepared,
+        run: LocalRun,
+        optimizer: Optimizer | GradientDescent,
+        memo: Any,
+        generator: torch.Generator,
+    ) -> Trained:
+        """Train `run.model` in place; raises UmbelError if the loss stops being finite."""
+        parameters = trainable(run.model)
+        plain = isinstance(self.local, Plain) and type(self.local) is Plain
+        total = torch.zeros((), dtype=torch.float64)
+        seen = steps = 0
+        run.model.train()
+        for batch in self._batches(prepared, generator):
+            loss = self.paradigm.loss(run.model, batch, generator)
+            count = example_count(batch)
+            total.add_(loss.detach(), alpha=count)
+            seen += count
+            if not plain:
+                loss = self.local.loss(memo, run, loss)
+            gradients = list(
+                torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            )
+            if not plain:
+                gradients = self.local.gradients(memo, run, gradients)
+            if self.effort.clip_norm is not None:
+                _clip(gradients, self.effort.clip_norm)
+            _descend(optimizer, parameters, gradients)
+            steps += 1
+        if not torch.isfinite(total):
+            raise UmbelError(
+                f"round {run.round}: the training loss is not finite after {steps} steps; "
+                "a smaller client.optimizer.lr, or client.clip_norm, may mend it"
+            )
+        return Trained(steps, {"loss": float(total), "examples": float(seen)})
+
+    def _batches(self, prepared: Prepared, generator: torch.Generator) -> Iterator[Batch]:
+        if example_count(prepared) == 0:
+            return iter(())
+        size = self.effort.batch_size
+        if self.effort.steps is None:
+            epochs = range(self.effort.epochs)
+            return itertools.chain.from_iterable(
+                self.paradigm.batches(prepared, size, generator) for _ in epochs
+            )
+        endless = itertools.chain.from_iterable(
+            self.paradigm.batches(prepared, size, generator) for _ in itertools.count()
+        )
+        return itertools.islice(endless, self.effort.steps)
+
+
+def trainable(model: torch.nn.Module) -> list[Parameter]:
+    """The parameters that training moves, in the model's own order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def example_count(tensors: Prepared) -> int:
+    """How many examples a prepared shard or a batch holds.
+
+    >>> example_count({"x": torch.zeros(3, 2), "y": torch.zeros(3)})
+    3
+    """
+    return len(next(iter(tensors.values())))
+
+
+def _descend(
+    optimizer: Optimizer | GradientDescent, parameters: list[Parameter], gradients: list[Tensor]
+) -> None:
+    if isinstance(optimizer, GradientDescent):
+        optimizer.descend(gradients)
+        return
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+
+
+def _clip(gradients: list[Tensor], limit: float) -> None:
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    factor = limit / (norm + 1e-12)
+    if factor < 1:
+        torch._foreach_mul_(gradients, float(factor))

@@ -1,0 +1,161 @@
+"""What one process needs to work on a run: built once, used for every client and round."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .. import registry
+from ..building import build_model, build_paradigm
+from ..data.shard import Shard
+from ..paradigms.base import Prepared, SharesStatistics, UpdatesLocally
+from ..randomness import numpy_generator
+from ..strategies.local import Proximal
+from ..strategies.parts import Local, Plain
+from ..strategies.strategy import Strategy
+from ..tensors import Tensors, difference, nbytes
+from .optimizers import GradientDescent
+from .trainer import Effort, Trainer, example_count, trainable
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+    from ..schema import Schema
+
+CACHE_BYTES = 128_000_000
+"""Prepared shards are kept up to this size, so that memory does not grow with the population."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One client's own side: its name, and its examples for training and for evaluation."""
+
+    client: str
+    schema: Schema
+    train: Prepared
+    held_out: Prepared
+    examples: int
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes(self.train) + nbytes(self.held_out)
+
+
+class Workbench:
+    """The model, the paradigm, the trainer and the prepared shards of one experiment.
+
+    The model object is shared by all clients of this process: `load` puts a client's weights
+    into it before anything else looks at it.
+    """
+
+    def __init__(self, experiment: Experiment, schema: Schema, local: Local) -> None:
+        self.experiment = experiment
+        self.schema = schema
+        self.local = local
+        self.paradigm = build_paradigm(experiment)
+        self.shares_statistics = isinstance(self.paradigm, SharesStatistics)
+        self.updates_locally = isinstance(self.paradigm, UpdatesLocally)
+        self.model = build_model(self.paradigm, experiment, schema)
+        client = experiment.client
+        effort = Effort(client.epochs, client.steps, client.batch_size, client.clip_norm)
+        self.trainer = Trainer(self.paradigm, local, effort)
+        self._tensors: Mapping[str, Tensor] = dict(self.model.state_dict())
+        self._initial = {name: value.clone() for name, value in self._tensors.items()}
+        travelling = set(self.paradigm.travels(self.model))
+        names = [name for name in self._tensors if name in travelling]
+        kept = local.keeps(names)
+        self.kept = tuple(name for name in names if name in kept)
+        self.travels = tuple(name for name in names if name not in kept)
+        self._workplaces: OrderedDict[int, Workplace] = OrderedDict()
+        self._held_bytes = 0
+        self._schedule = registry.build(
+            "schedule", client.schedule.name, client.schedule.parameters
+        )
+
+    def load(self, received: Tensors, kept: Tensors) -> None:
+        """Put a client's weights into the model: what travelled, what it kept, and the rest
+        as it was at the start; raises ValueError where names, shapes or dtypes differ."""
+        expected = {name: self._tensors[name] for name in self.travels}
+        fault = difference(received, expected)
+        if fault:
+            raise ValueError(f"the server's model does not fit this client's: {fault}")
+        whole = len(expected) == len(self._tensors)
+        values = received if whole else {**self._initial, **received, **kept}
+        with torch.no_grad():
+            for name, value in values.items():
+                self._tensors[name].copy_(value)
+
+    def values(self, names: tuple[str, ...]) -> Tensors:
+        """The model's present tensors by name, not copied."""
+        return {name: self._tensors[name] for name in names}
+
+    def optimizer(self, round: int) -> tuple[Optimizer | GradientDescent, float]:
+        """A new optimiser, and its learning rate, which the schedule has scaled for the round."""
+        choice = self.experiment.client.optimizer
+        factory = registry.resolve("optimizer", choice.name)
+        parameters = dict(choice.parameters)
+        rate = parameters.get("lr", inspect.signature(factory).parameters["lr"].default)
+        parameters["lr"] = float(rate) * self._schedule(round)
+        return factory(trainable(self.model), **parameters), parameters["lr"]
+
+    def workplace(self, key: int, open_shard: Callable[[], Shard]) -> Workplace:
+        """A client's prepared shard, from the cache or made anew."""
+        workplace = self._workplaces.get(key)
+        if workplace is not None:
+            self._workplaces.move_to_end(key)
+            return workplace
+        workplace = self._workplaces[key] = self._prepare(open_shard())
+        self._held_bytes += workplace.nbytes
+        while self._held_bytes > CACHE_BYTES and len(self._workplaces) > 1:
+            self._held_bytes -= self._workplaces.popitem(last=False)[1].nbytes
+        return workplace
+
+    def _prepare(self, shard: Shard) -> Workplace:
+        train, held_out = split(
+            shard, self.experiment.data.held_out, self.experiment.experiment.seed
+        )
+        prepared = self.paradigm.prepare(train)
+        return Workplace(
+            client=shard.client,
+            schema=shard.schema,
+            train=prepared,
+            held_out=self.paradigm.prepare(held_out),
+            examples=example_count(prepared),
+        )
+
+
+def build_local(experiment: Experiment, config: Mapping[str, object]) -> Local:
+    """The local part of the experiment's strategy; Flower's own strategies have none, but
+    the proximal weight that Flower's FedProx sends is honoured."""
+    choice = experiment.strategy
+    if "proximal-mu" in config:
+        return Proximal(float(str(config["proximal-mu"])))
+    if choice.name.startswith("flwr."):
+        return Plain()
+    strategy = registry.build("strategy", choice.name, choice.parameters)
+    return strategy.local if isinstance(strategy, Strategy) else Plain()
+
+
+def split(shard: Shard, held_out: float, seed: int) -> tuple[Shard, Shard]:
+    """A shard as (train, held out): the same examples in every round and runtime.
+
+    `held_out` in [0, 1) is the share that only evaluation sees, rounded; a client with two
+    examples or more keeps at least one for training.
+    """
+    count = len(shard)
+    size = min(round(held_out * count), max(0, count - 1))
+    generator = numpy_generator(seed, purpose="held-out", client=shard.client)
+    chosen = generator.permutation(count)
+    held, rest = sorted(chosen[:size]), sorted(chosen[size:])
+
+    def part(rows: list[int]) -> Shard:
+        arrays = {name: values[rows] for name, values in shard.arrays.items()}
+        return Shard(shard.client, shard.schema, arrays)
+
+    return (shard if size == 0 else part(rest)), part(held)
