@@ -1,0 +1,110 @@
+"""The ServerApp, and `run_experiment`, which every runtime calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy as FlowerStrategy
+
+from .. import registry
+from ..data import central_test
+from ..data.shard import Dataset, Shard
+from ..errors import BadInput, UmbelError
+from ..experiment import Experiment, load
+from ..schema import Schema
+from ..strategies.strategy import Strategy
+from .drivers import Composed, Driver
+from .loop import RunSummary, Setting, run_rounds
+from .observer import Observer, Silent
+from .record import RunFolder
+from .report import write_report
+from .stock import Stock
+
+
+def run_experiment(
+    grid: Grid,
+    experiment: Experiment,
+    folder: RunFolder,
+    *,
+    observer: Observer | None = None,
+    strategy: FlowerStrategy | None = None,
+    dataset: Dataset | None = None,
+) -> RunSummary:
+    """Run an experiment over a grid, from the folder's checkpoint if it has one.
+
+    Args:
+        grid: Flower's way to the clients; nothing else is known of them.
+        experiment: what to run.
+        folder: where the run's record goes.
+        observer: told what happens.
+        strategy: in place of the experiment's, for a strategy that is an object.
+        dataset: the experiment's data set where the caller has it loaded already.
+    """
+    seed = experiment.experiment.seed
+    setting = Setting(
+        grid=grid,
+        driver=make_driver(strategy or build_strategy(experiment), seed),
+        folder=folder,
+        observer=observer or Silent(),
+        test=test_shard(experiment, dataset),
+    )
+    summary = run_rounds(experiment, setting)
+    write_report(folder.path)
+    return summary
+
+
+def build_strategy(experiment: Experiment) -> FlowerStrategy:
+    """The strategy that an experiment names, umbel's or Flower's."""
+    choice = experiment.strategy
+    strategy = registry.build("strategy", choice.name, choice.parameters)
+    if not isinstance(strategy, FlowerStrategy):
+        raise BadInput(f"strategy.name: {choice.name} does not make a strategy")
+    return strategy
+
+
+def make_driver(strategy: FlowerStrategy, seed: int) -> Driver:
+    """The driver for a strategy: umbel's own by its parts, any other by Flower's hooks."""
+    return Composed(strategy, seed) if isinstance(strategy, Strategy) else Stock(strategy, seed)
+
+
+def test_shard(
+    experiment: Experiment, dataset: Dataset | None
+) -> Callable[[Schema], Shard | None]:
+    """How to get the server's test set: `data.test` if it is named, else the test part that
+    the data set brings, else none."""
+
+    def test(schema: Schema) -> Shard | None:
+        known = dataset
+        if known is None and experiment.data.test is not None:
+            empty = {"y": np.empty(0, np.int64)}
+            known = Dataset("the clients' data", schema, empty)
+        found = central_test(experiment, known) if known is not None else None
+        return None if found is None else Shard("server", *found)
+
+    return test
+
+
+app = ServerApp()
+"""The app that stock Flower starts, as by `flwr run`; the run's configuration names the
+experiment file as `experiment` and, if it likes, the run folder as `out`."""
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the experiment that the run's configuration names."""
+    if "experiment" not in context.run_config:
+        raise UmbelError("the run configuration names no experiment: --run-config 'experiment=...'")
+    from ..progress import Progress
+
+    experiment = load(Path(str(context.run_config["experiment"])))
+    nodes = len(list(grid.get_node_ids()))
+    if nodes:
+        data = experiment.data.model_copy(update={"clients": nodes})
+        experiment = experiment.model_copy(update={"data": data})
+    out = context.run_config.get("out")
+    folder = RunFolder.create(Path(str(out)) if out else None, experiment, "flower")
+    run_experiment(grid, experiment, folder, observer=Progress())

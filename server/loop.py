@@ -1,0 +1,241 @@
+"""The round loop: the one path of a round, whatever the runtime, paradigm and strategy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from ..building import build_model, build_paradigm
+from ..data.shard import Shard
+from ..errors import UmbelError
+from ..experiment import DataSection, Experiment
+from ..schema import Schema
+from ..tensors import Tensors, nbytes
+from .checkpoint import Checkpoint
+from .drivers import Driver
+from .evaluation import CentralTest, EarlyStop
+from .observer import Observer
+from .phases import Evaluated, Phases, TrainedRound
+from .population import Population
+from .record import RunFolder
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended: `status` is `finished` or `stopped` (early, and `reason` says why)."""
+
+    status: str
+    rounds: int
+    model_sha256: str
+    metrics: Mapping[str, Any]
+    folder: RunFolder
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run needs beside the experiment: the way to the clients, the strategy, where the
+    record goes, who watches, and how to get the server's test set once the schema is known."""
+
+    grid: Grid
+    driver: Driver
+    folder: RunFolder
+    observer: Observer
+    test: Callable[[Schema], Shard | None]
+
+
+def run_rounds(experiment: Experiment, setting: Setting) -> RunSummary:
+    """Run an experiment from its checkpoint, or from the start, to its end.
+
+    Raises UmbelError when a round cannot get enough good updates, BadInput when the clients
+    do not fit together; the checkpoint is whole either way.
+    """
+    run = _Run.begin(experiment, setting)
+    rounds = experiment.experiment.rounds
+    reason = run.stop_reason
+    while run.round < rounds and not reason:
+        reason = run.play(run.round + 1)
+    return run.end(reason)
+
+
+class _Run:
+    """A run between two rounds: the model, the server's memory, and the clients."""
+
+    def __init__(self, experiment: Experiment, setting: Setting, population: Population) -> None:
+        if population.schema is None:
+            raise UmbelError("no client told its schema")
+        self._experiment = experiment
+        self._setting = setting
+        self._population = population
+        self._paradigm = build_paradigm(experiment)
+        module = build_model(self._paradigm, experiment, population.schema)
+        self._model: Tensors = {name: t.clone() for name, t in module.state_dict().items()}
+        travels = sorted(self._paradigm.travels(module))
+        kept = setting.driver.keeps(travels)
+        self._travels = [name for name in travels if name not in kept]
+        self._statistics: Tensors = {}
+        self._stop = EarlyStop.of(experiment)
+        test = setting.test(population.schema) if experiment.evaluation.central else None
+        self._test = CentralTest(self._paradigm, module, test) if test is not None else None
+        self._last_metrics: Mapping[str, Any] = {}
+        self.round = 0
+        self.stop_reason = ""
+        task = {"run": setting.folder.run, "experiment": for_clients(experiment)}
+        self._phases = Phases(setting.grid, population, setting.driver, experiment, task)
+        self._phases.observer = setting.observer
+
+    @classmethod
+    def begin(cls, experiment: Experiment, setting: Setting) -> _Run:
+        population = Population(setting.grid, experiment, setting.observer)
+        population.meet()
+        run = cls(experiment, setting, population)
+        checkpoint = Checkpoint.read(setting.folder.checkpoint)
+        if checkpoint is not None:
+            run._restore(checkpoint)
+        setting.folder.write_environment(run._facts())
+        setting.observer.started(experiment, len(population), run.round + 1)
+        return run
+
+    def play(self, round: int) -> str:
+        """One round; returns why the run should end after it, or an empty string."""
+        seconds = Stopwatch()
+        with seconds("select"):
+            self._population.refresh()
+        travelling = {name: self._model[name] for name in self._travels}
+        trained = self._phases.train(round, travelling, self._statistics, seconds)
+        self._model = {**self._model, **trained.model}
+        self._statistics = trained.statistics
+        metrics: dict[str, Any] = {"train": trained.metrics}
+        evaluated = Evaluated()
+        every = self._experiment.evaluation.every
+        if round % every == 0 or round == self._experiment.experiment.rounds:
+            with seconds("evaluate"):
+                if self._experiment.evaluation.federated:
+                    sent = {name: self._model[name] for name in self._travels}
+                    evaluated = self._phases.evaluate(round, sent)
+                    metrics["federated"] = evaluated.metrics
+                if self._test is not None:
+                    metrics["central"] = self._test.score(self._model)
+        reason = self._stop.reached(metrics) if self._stop else ""
+        self.round, self.stop_reason = round, reason
+        self._last_metrics = metrics
+        with seconds("checkpoint"):
+            self._checkpoint().write(self._setting.folder.checkpoint)
+        record = _record(round, metrics, trained, evaluated, seconds.read())
+        self._setting.folder.add_round(record)
+        self._setting.observer.round_finished(record)
+        return reason
+
+    def end(self, reason: str) -> RunSummary:
+        """Write the model and what the run was."""
+        sha256 = self._setting.folder.write_model(self._model)
+        status = "stopped" if reason else "finished"
+        facts = {**self._facts(), "status": status, "reason": reason, "model_sha256": sha256}
+        self._setting.folder.write_environment(facts)
+        summary = RunSummary(
+            status, self.round, sha256, self._last_metrics, self._setting.folder, reason
+        )
+        self._setting.observer.finished(summary)
+        return summary
+
+    def _facts(self) -> dict[str, Any]:
+        travelling = {name: self._model[name] for name in self._travels}
+        return {
+            "seed": self._experiment.experiment.seed,
+            "clients": len(self._population),
+            "torch_threads": 1,
+            "status": "running",
+            "travels": [
+                {"name": name, "shape": list(t.shape), "dtype": str(t.dtype).split(".")[-1]}
+                for name, t in travelling.items()
+            ],
+            "travels_bytes": nbytes(travelling),
+            "statistics": sorted(self._statistics),
+        }
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors, facts = self._setting.driver.save()
+        stop = asdict(self._stop) if self._stop else {}
+        facts = {"driver": facts, "stop": stop, "reason": self.stop_reason}
+        return Checkpoint(self.round, self._model, tensors, self._statistics, facts)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        if set(checkpoint.model) != set(self._model):
+            raise UmbelError(
+                f"{self._setting.folder.checkpoint}: holds another model than the experiment's"
+            )
+        self.round = checkpoint.round
+        self._model = {name: checkpoint.model[name] for name in self._model}
+        self._statistics = checkpoint.statistics
+        self._setting.driver.restore(checkpoint.server, checkpoint.facts["driver"])
+        if self._stop:
+            self._stop.best = checkpoint.facts["stop"]["best"]
+            self._stop.since = checkpoint.facts["stop"]["since"]
+        self.stop_reason = checkpoint.facts["reason"]
+        self._setting.folder.rewind(checkpoint.round)
+
+
+class Stopwatch:
+    """Seconds by phase; a phase may be entered more than once."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._phases: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self._phases[phase] = self._phases.get(phase, 0.0) + spent
+
+    def read(self) -> dict[str, float]:
+        """Seconds of each phase so far, and of all since the start as `total`."""
+        phases = {**self._phases, "total": time.perf_counter() - self._started}
+        return {phase: round(seconds, 4) for phase, seconds in phases.items()}
+
+
+def for_clients(experiment: Experiment) -> str:
+    """The part of an experiment that a client needs, as JSON: no path or setting of the
+    server's leaves it."""
+    told = Experiment(
+        experiment=experiment.experiment,
+        data=DataSection(held_out=experiment.data.held_out),
+        model=experiment.model,
+        paradigm=experiment.paradigm,
+        strategy=experiment.strategy,
+        client=experiment.client,
+    )
+    return told.to_json()
+
+
+def _record(
+    round: int,
+    metrics: Mapping[str, Any],
+    trained: TrainedRound,
+    evaluated: Evaluated,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    failures = [
+        {"client": row["client"], "status": row["status"], "reason": row["reason"]}
+        for row in [*trained.clients, *evaluated.failures]
+        if row["status"] != "ok"
+    ]
+    return {
+        "round": round,
+        "loss": trained.metrics.get("loss"),
+        "metrics": dict(metrics),
+        "clients": trained.clients,
+        "bytes_up": trained.bytes_up + evaluated.bytes_up,
+        "bytes_down": trained.bytes_down + evaluated.bytes_down,
+        "seconds": dict(seconds),
+        "attempts": trained.attempts,
+        "failures": failures,
+    }

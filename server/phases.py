@@ -1,0 +1,236 @@
+"""The two exchanges of a round: the cohort trains, then clients evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import RecordDict
+from flwr.serverapp import Grid
+
+from ..errors import UmbelError, UpdateRefused
+from ..messages import Envelope, split_record
+from ..randomness import numpy_generator
+from ..strategies.parts import Update
+from ..tensors import Tensors
+from .drivers import Cohort, Driver
+from .evaluation import means, total
+from .exchange import Reply, exchange
+from .observer import Observer, Silent
+from .ordering import InOrder, Parcel
+from .population import Population
+from .validation import read_metrics, read_update
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+
+Timed = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass
+class TrainedRound:
+    """What a training phase gave; `clients` has one row for each member of the cohort."""
+
+    model: Tensors = field(default_factory=dict)
+    statistics: Tensors = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    clients: list[dict[str, Any]] = field(default_factory=list)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    attempts: int = 1
+
+
+@dataclass
+class Evaluated:
+    """What an evaluation phase gave."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+class Phases:
+    """Sends a round's tasks and takes in the answers."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        population: Population,
+        driver: Driver,
+        experiment: Experiment,
+        task: Mapping[str, Any],
+    ) -> None:
+        self._grid = grid
+        self._population = population
+        self._driver = driver
+        self._experiment = experiment
+        self._task = task
+        self.observer: Observer = Silent()
+
+    def train(
+        self, round: int, model: Tensors, statistics: Tensors, seconds: Timed
+    ) -> TrainedRound:
+        """The cohort trains from `model`; repeated until enough updates are good.
+
+        Raises UmbelError after `server.retries` repetitions with fewer than
+        `server.min_updates` good updates, naming the last failures.
+        """
+        server = self._experiment.server
+        for attempt in range(server.retries + 1):
+            with seconds("select"):
+                cohort = self._driver.select(round, attempt, self._population.nodes, model)
+                members = [self._population.nodes[position] for position in cohort.positions]
+                self._population.ask(members)
+            names = [self._population.name(node) for node in members]
+            self.observer.round_started(round, names)
+            with seconds("train"):
+                result, updates = self._collect(round, cohort, members, model, statistics)
+            result.attempts = attempt + 1
+            if updates >= min(server.min_updates, len(members)):
+                with seconds("combine"):
+                    result.model = self._driver.finish(round)
+                return result
+            rows = [row for row in result.clients if row["status"] != "ok"]
+            last = "; ".join(f"{row['client']}: {row['reason']}" for row in rows[:3])
+            self.observer.note(f"round {round}: {updates} good updates are too few ({last})")
+            self._population.refresh()
+        raise UmbelError(
+            f"round {round}: fewer than {server.min_updates} good updates in "
+            f"{server.retries + 1} tries; the last failures: {last}"
+        )
+
+    def evaluate(self, round: int, model: Tensors) -> Evaluated:
+        """Clients score `model` on what they held out: all of them, or as many as
+        `evaluation.clients` says, drawn anew each time."""
+        nodes = self._population.nodes
+        members = [nodes[position] for position in self._judges(round, len(nodes))]
+        self._population.ask(members)
+        record, size = self._envelope(round, Cohort([]), model, {})
+        result = Evaluated(bytes_down=size * len(members))
+        sums: dict[int, dict[str, float]] = {}
+        requests: dict[int, RecordDict] = dict.fromkeys(members, record)
+        deadline = self._experiment.server.deadline
+        for reply in exchange(self._grid, requests, "evaluate", str(round), deadline):
+            try:
+                header, blob = _open(reply)
+                result.bytes_up += len(blob) + len(str(header))
+                sums[reply.node] = read_metrics(header.get("metrics", {}))
+            except UpdateRefused as refusal:
+                status = "refused" if reply.outcome == "ok" else reply.outcome
+                name = self._population.name(reply.node)
+                result.failures.append(_row(name, status, f"evaluation: {refusal}"))
+        result.metrics = means(total(sums[node] for node in members if node in sums))
+        return result
+
+    def _judges(self, round: int, population: int) -> list[int]:
+        limit = self._experiment.evaluation.clients
+        if population <= limit:
+            return list(range(population))
+        seed = self._experiment.experiment.seed
+        generator = numpy_generator(seed, purpose="evaluate", round=round)
+        chosen = generator.choice(population, limit, replace=False)
+        return sorted(int(position) for position in chosen)
+
+    def _collect(
+        self, round: int, cohort: Cohort, members: list[int], model: Tensors, statistics: Tensors
+    ) -> tuple[TrainedRound, int]:
+        record, size = self._envelope(round, cohort, model, statistics)
+        result = TrainedRound(bytes_down=size * len(members))
+        requests: dict[int, RecordDict] = dict.fromkeys(members, record)
+        deadline = self._experiment.server.deadline
+        sums: list[Mapping[str, float]] = []
+        self._driver.begin(model)
+        with InOrder(members) as order:
+            for reply in exchange(self._grid, requests, "train", str(round), deadline):
+                parcel = self._receive(reply, result)
+                for node, due in order.arrive(reply.node, parcel):
+                    if due is None:
+                        continue
+                    update = self._accept(node, due, model, result)
+                    if update is not None:
+                        self._driver.fold(update, node)
+                        sums.append(update.metrics)
+        place = {self._population.name(node): turn for turn, node in enumerate(members)}
+        result.clients.sort(key=lambda row: place[row["client"]])
+        result.metrics = means(total(sums))
+        return result, len(sums)
+
+    def _receive(self, reply: Reply, result: TrainedRound) -> Parcel | None:
+        """Note how a reply ended; its parcel is checked when its turn has come."""
+        try:
+            header, blob = _open(reply)
+        except UpdateRefused as refusal:
+            status = "refused" if reply.outcome == "ok" else reply.outcome
+            self._fail(self._population.name(reply.node), status, str(refusal), result)
+            return None
+        result.bytes_up += len(blob) + len(str(header))
+        return Parcel(header, blob)
+
+    def _accept(
+        self, node: int, parcel: Parcel, model: Tensors, result: TrainedRound
+    ) -> Update | None:
+        client = self._population.name(node)
+        try:
+            limit = self._experiment.server.max_examples
+            update = read_update(parcel, client, model, limit)
+            add_statistics(result.statistics, update.statistics)
+        except UpdateRefused as refusal:
+            self._fail(client, "refused", str(refusal), result)
+            return None
+        mean = means(update.metrics).get("loss")
+        seconds = parcel.header.get("seconds")
+        row = _row(client, "ok", "") | {"examples": update.examples, "loss": mean}
+        row["seconds"] = seconds if isinstance(seconds, int | float) else None
+        result.clients.append(row)
+        self.observer.reply(client, ok=True)
+        return update
+
+    def _fail(self, client: str, status: str, reason: str, result: TrainedRound) -> None:
+        result.clients.append(_row(client, status, reason))
+        self.observer.reply(client, ok=False, reason=reason)
+
+    def _envelope(
+        self, round: int, cohort: Cohort, model: Tensors, statistics: Tensors
+    ) -> tuple[RecordDict, int]:
+        groups = {"model": model, "statistics": statistics, "context": cohort.context}
+        header = {**self._task, "round": round, "config": dict(cohort.config)}
+        filled = {group: tensors for group, tensors in groups.items() if tensors}
+        record = Envelope(header, filled).to_record()
+        sent, blob = split_record(record)
+        return record, len(blob) + len(str(sent))
+
+
+def add_statistics(total: Tensors, more: Tensors) -> None:
+    """Add a client's sums to the total in place, in float64; raises UpdateRefused, and changes
+    nothing, where a name or a shape differs from the other clients'.
+
+    >>> import torch
+    >>> total = {"count": torch.tensor([1.0], dtype=torch.float64)}
+    >>> add_statistics(total, {"count": torch.tensor([2.0], dtype=torch.float64)})
+    >>> total["count"].tolist()
+    [3.0]
+    """
+    if total and set(total) != set(more):
+        raise UpdateRefused("its statistics are named unlike the other clients'")
+    for name, value in more.items():
+        if name in total and total[name].shape != value.shape:
+            raise UpdateRefused(f"statistic {name!r} has another shape than the other clients'")
+    for name, value in more.items():
+        total[name] = total[name] + value.double() if name in total else value.double()
+
+
+def _open(reply: Reply) -> tuple[dict[str, Any], bytes]:
+    if reply.content is None:
+        raise UpdateRefused(reply.reason)
+    try:
+        return split_record(reply.content)
+    except ValueError as error:
+        raise UpdateRefused(str(error)) from error
+
+
+def _row(client: str, status: str, reason: str) -> dict[str, Any]:
+    return {"client": client, "examples": None, "loss": None, "seconds": None, "status": status,
+            "reason": reason}

@@ -1,0 +1,170 @@
+"""Who the clients are: the schema handshake before round 1, and who joins or comes back later."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flwr.app import RecordDict
+from flwr.serverapp import Grid
+
+from ..errors import BadInput, UmbelError
+from ..experiment import Experiment
+from ..messages import Envelope
+from ..schema import Schema
+from .exchange import Reply, exchange
+from .observer import Observer
+
+ASKED_AT_ONCE = 1000
+"""A population up to this size is asked for its schemas before round 1; the clients of a
+larger one are asked when they are first selected."""
+
+QUERY_SECONDS = 60.0
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client as the server knows it; `examples` is what it told, None if it did not."""
+
+    node: int
+    name: str
+    schema: Schema
+    examples: int | None = None
+
+
+class Population:
+    """The clients in the order of their names, so that selection means the same everywhere."""
+
+    def __init__(self, grid: Grid, experiment: Experiment, observer: Observer) -> None:
+        self._grid = grid
+        self._experiment = experiment
+        self._observer = observer
+        self._by_node: dict[int, Client] = {}
+        self._left_out: set[int] = set()
+        self._order: Sequence[int] = []
+        self._moved = False
+        self._reference = ""
+        self.schema: Schema | None = None
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def nodes(self) -> Sequence[int]:
+        """The clients' node ids, in the order of the population."""
+        return self._order
+
+    def name(self, node: int) -> str:
+        """The client's name, or what can be said of a node that never answered."""
+        client = self._by_node.get(node)
+        return client.name if client else f"node {node}"
+
+    def meet(self) -> None:
+        """Wait for the clients and ask them for their schemas.
+
+        Waits until `data.clients` clients have answered, at most `server.wait` seconds; raises
+        UmbelError if fewer than `server.min_updates` came, BadInput if two of them have
+        different schemas (unless `server.mismatched` is `leave-out`) or the same name.
+        """
+        wanted = self._experiment.data.clients
+        end = time.monotonic() + self._experiment.server.wait
+        pause = 0.01
+        while True:
+            nodes = self._grid.get_node_ids()
+            if not isinstance(nodes, Sequence):
+                nodes = list(nodes)
+            if len(nodes) > ASKED_AT_ONCE:
+                self._order = nodes
+                self.ask(nodes[:1])
+                return
+            self.refresh(nodes)
+            if len(self) + len(self._left_out) >= wanted or time.monotonic() > end:
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+        needed = min(wanted, self._experiment.server.min_updates)
+        if len(self) < needed:
+            raise UmbelError(
+                f"{len(self)} of {wanted} clients answered within {self._experiment.server.wait:g}"
+                f" s, at least {needed} are needed; start the others, or raise server.wait"
+            )
+        if len(self) < wanted:
+            self._observer.note(f"{len(self)} of {wanted} clients are here; going on with them")
+
+    def refresh(self, nodes: Sequence[int] | None = None) -> None:
+        """Ask nodes that appeared since the last time; a known name on a new node moves there."""
+        if nodes is None:
+            if len(self._order) > ASKED_AT_ONCE:
+                return
+            nodes = list(self._grid.get_node_ids())
+        met = len(self._by_node), len(self._left_out)
+        self.ask(node for node in nodes if node not in self._by_node)
+        if (len(self._by_node), len(self._left_out)) == met and not self._moved:
+            return
+        self._moved = False
+        known = self._by_node.values()
+        self._order = [client.node for client in sorted(known, key=lambda c: natural(c.name))]
+
+    def ask(self, nodes: Iterable[int]) -> None:
+        """Ask those of the nodes for their schemas that have not told them yet."""
+        strangers = [n for n in nodes if n not in self._by_node and n not in self._left_out]
+        if not strangers:
+            return
+        record = Envelope({"round": 0}).to_record()
+        asked: dict[int, RecordDict] = dict.fromkeys(strangers, record)
+        seconds = min(QUERY_SECONDS, self._experiment.server.deadline)
+        answers: list[Client] = []
+        for reply in exchange(self._grid, asked, "query", "0", seconds):
+            try:
+                answers.append(_read(reply))
+            except ValueError as error:
+                self._observer.note(f"node {reply.node} left out: {error}")
+        for client in sorted(answers, key=lambda c: natural(c.name)):
+            self._admit(client)
+
+    def _admit(self, client: Client) -> None:
+        if self.schema is None:
+            self.schema = client.schema
+            self._reference = client.name
+        differences = client.schema.differences(self.schema)
+        if differences:
+            fault = f"client {client.name} does not match {self._reference}: {differences[0]}"
+            if self._experiment.server.mismatched == "refuse":
+                raise BadInput(f"{fault}; mend its data, or set server.mismatched = 'leave-out'")
+            self._left_out.add(client.node)
+            self._observer.note(f"{fault}; left out")
+            return
+        twin = next((c for c in self._by_node.values() if c.name == client.name), None)
+        if twin is not None and len(self._order) <= ASKED_AT_ONCE:
+            if twin.node in set(self._grid.get_node_ids()):
+                raise BadInput(
+                    f"two clients are named {client.name}; give each a --name of its own"
+                )
+            del self._by_node[twin.node]
+            self._moved = True
+        self._by_node[client.node] = client
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sorting key that puts client-2 before client-10.
+
+    >>> sorted(["client-10", "client-2"], key=natural)
+    ['client-2', 'client-10']
+    """
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _read(reply: Reply) -> Client:
+    if reply.content is None:
+        raise ValueError(reply.reason)
+    header = Envelope.from_record(reply.content).header
+    name, examples = header.get("client"), header.get("examples")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a client's name (letters, digits, '.', '_', '-')")
+    schema = Schema.from_json(str(header.get("schema")))
+    return Client(reply.node, name, schema, examples if isinstance(examples, int) else None)

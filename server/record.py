@@ -1,0 +1,137 @@
+"""The run folder: everything that a run leaves behind, and all that resuming it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+from ..experiment import Experiment
+from ..rounds import read_records
+from ..tensors import Tensors, write_tensors
+
+VERSIONS = ("flwr", "torch", "numpy", "safetensors", "pydantic", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's files. `run` names the run for its clients, also after it was resumed."""
+
+    path: Path
+    run: str
+    runtime: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | None,
+        experiment: Experiment,
+        runtime: str,
+        options: Mapping[str, Any] | None = None,
+    ) -> RunFolder:
+        """A new run folder; raises BadInput where `path` holds a run already.
+
+        Args:
+            path: the folder to make, or None for `runs/<name>-<time>`.
+            experiment: written into it, resolved, as `experiment.toml`.
+            runtime: `simulate`, `up` or `run`.
+            options: what `umbel resume` must know to start the same runtime again.
+        """
+        name = experiment.experiment.name
+        if path is None:
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+            path = Path("runs") / f"{name}-{stamp}"
+            while path.exists():
+                path = path.with_name(f"{name}-{stamp}-{secrets.token_hex(2)}")
+        elif (path / "environment.json").exists():
+            raise BadInput(f"{path}: holds a run already; name another folder, or umbel resume it")
+        elif path.exists() and not path.is_dir():
+            raise BadInput(f"{path}: is a file; name a folder for the run")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be made: {error.strerror}") from error
+        folder = cls(path, f"{name}-{secrets.token_hex(4)}", runtime, dict(options or {}))
+        write_text(path / "experiment.toml", experiment.to_toml())
+        folder.write_environment({})
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A run folder that is there; raises BadInput where it holds no run."""
+        try:
+            facts = json.loads((path / "environment.json").read_text())
+            return cls(path, facts["run"], facts["runtime"], facts["options"])
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise BadInput(f"{path}: not a run folder: it has no readable environment.json") from (
+                error
+            )
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def write_environment(self, facts: Mapping[str, Any]) -> None:
+        """Where and with what the run ran, and `facts` beside it."""
+        environment = {
+            "run": self.run,
+            "runtime": self.runtime,
+            "options": dict(self.options),
+            "umbel": _version("umbel"),
+            "versions": {name: _version(name) for name in VERSIONS},
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "command": sys.argv[0].rsplit("/", 1)[-1],
+            **facts,
+        }
+        write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+    def add_round(self, record: Mapping[str, Any]) -> None:
+        """Append one round to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+
+    def rewind(self, round: int) -> None:
+        """Forget rounds after `round`: a resumed run does them again."""
+        kept = [record for record in read_records(self.metrics) if record["round"] <= round]
+        write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def write_model(self, tensors: Tensors) -> str:
+        """Write model.safetensors; returns its sha256."""
+        write_tensors(self.model, tensors)
+        return hashlib.sha256(self.model.read_bytes()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"

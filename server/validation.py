@@ -1,0 +1,82 @@
+"""An update is believed only as far as it can be checked; what breaks a rule is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import UpdateRefused
+from ..messages import unpack_groups
+from ..strategies.parts import Update
+from ..tensors import Tensors, difference
+from .ordering import Parcel
+
+GROUPS = frozenset({"update", "extra", "statistics"})
+
+
+def read_update(
+    parcel: Parcel, client: str, expected: Tensors, max_examples: int
+) -> Update:
+    """A client's parcel as an update.
+
+    Raises UpdateRefused, with the reason, if it comes from another client, misses a tensor or
+    adds one, changes a shape or a dtype, holds a value that is not finite, or claims a number
+    of examples outside 1 to `max_examples`.
+    """
+    header = parcel.header
+    if header.get("client") != client:
+        raise UpdateRefused(f"it answers as {header.get('client')!r}")
+    examples = header.get("examples")
+    if not isinstance(examples, int) or isinstance(examples, bool):
+        raise UpdateRefused(f"num_examples {examples!r} is not a whole number")
+    if not 1 <= examples <= max_examples:
+        raise UpdateRefused(f"num_examples {examples} is not in 1 to {max_examples}")
+    try:
+        groups = unpack_groups(parcel.blob)
+    except ValueError as error:
+        raise UpdateRefused(str(error)) from error
+    unknown = sorted(set(groups) - GROUPS)
+    if unknown:
+        raise UpdateRefused(f"unknown group of tensors {unknown[0]!r}")
+    tensors = groups.get("update", {})
+    fault = difference(tensors, expected)
+    if fault:
+        raise UpdateRefused(fault)
+    for named in groups.values():
+        _check_finite(named)
+    return Update(
+        client=client,
+        tensors={name: tensors[name] for name in expected},
+        examples=examples,
+        metrics=read_metrics(header.get("metrics", {})),
+        extra=groups.get("extra", {}),
+        statistics=groups.get("statistics", {}),
+        steps=int(header["steps"]) if isinstance(header.get("steps"), int) else 0,
+    )
+
+
+def read_metrics(found: Any) -> dict[str, float]:
+    """Metric sums as a client told them; raises UpdateRefused unless all are finite numbers."""
+    if not isinstance(found, Mapping):
+        raise UpdateRefused("its metrics are not a table")
+    metrics: dict[str, float] = {}
+    for name, value in found.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise UpdateRefused(f"metric {name!r} is {value!r}, not a finite number")
+        metrics[str(name)] = float(value)
+    if metrics.get("examples", 0.0) < 0:
+        raise UpdateRefused(f"metric 'examples' is {metrics['examples']:g}, less than 0")
+    return metrics
+
+
+def _check_finite(tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
+        # A sum is finite only if every value is, and takes one pass; only where it is not,
+        # since large finite values can overflow it, is every value looked at.
+        if tensor.is_floating_point() and not math.isfinite(tensor.sum().item()):
+            if not bool(torch.isfinite(tensor).all()):
+                raise UpdateRefused(f"tensor {name!r} holds values that are not finite")
