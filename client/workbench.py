@@ -14,9 +14,8 @@ from torch.optim import Optimizer
 
 from .. import registry
 from ..building import build_model, build_paradigm
-from ..data.shard import Shard
+from ..data.shard import Shard, held_out_rows
 from ..paradigms.base import Prepared, SharesStatistics, UpdatesLocally
-from ..randomness import numpy_generator
 from ..strategies.local import Proximal
 from ..strategies.parts import Local, Plain
 from ..strategies.strategy import Strategy
@@ -145,17 +144,12 @@ def build_local(experiment: Experiment, config: Mapping[str, object]) -> Local:
 def split(shard: Shard, held_out: float, seed: int) -> tuple[Shard, Shard]:
     """A shard as (train, held out): the same examples in every round and runtime.
 
-    `held_out` in [0, 1) is the share that only evaluation sees, rounded; a client with two
-    examples or more keeps at least one for training.
+    See `held_out_rows` for which examples those are.
     """
-    count = len(shard)
-    size = min(round(held_out * count), max(0, count - 1))
-    generator = numpy_generator(seed, purpose="held-out", client=shard.client)
-    chosen = generator.permutation(count)
-    held, rest = sorted(chosen[:size]), sorted(chosen[size:])
+    rest, held = held_out_rows(len(shard), held_out, seed, shard.client)
 
     def part(rows: list[int]) -> Shard:
         arrays = {name: values[rows] for name, values in shard.arrays.items()}
         return Shard(shard.client, shard.schema, arrays)
 
-    return (shard if size == 0 else part(rest)), part(held)
+    return (part(rest) if held else shard), part(held)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..randomness import numpy_generator
 from ..schema import Schema
 
 UNLABELLED = -1
@@ -28,6 +29,20 @@ class Shard:
 
     def __len__(self) -> int:
         return len(self.arrays["y"])
+
+
+def held_out_rows(count: int, share: float, seed: int, client: str) -> tuple[list[int], list[int]]:
+    """A shard's rows as (train, held out), each ascending: the same in every round and runtime.
+
+    `share` in [0, 1) is what only evaluation sees, rounded; a client with an example keeps at
+    least one for training.
+
+    >>> [len(rows) for rows in held_out_rows(10, 0.2, seed=0, client="client-0")]
+    [8, 2]
+    """
+    size = min(round(share * count), max(0, count - 1))
+    order = numpy_generator(seed, purpose="held-out", client=client).permutation(count)
+    return sorted(order[size:].tolist()), sorted(order[:size].tolist())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..randomness import numpy_generator
 from ..schema import Schema
 from .loading import load_dataset
 from .pool import Partition, Pool
-from .shard import UNLABELLED, Dataset, Shard
+from .shard import UNLABELLED, Dataset, Shard, held_out_rows
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
@@ -29,6 +29,7 @@ class PartitionedShards:
     clients: int
     seed: int
     labelled: float = 1.0
+    held_out: float = 0.0
 
     @property
     def schema(self) -> Schema:
@@ -48,8 +49,10 @@ class PartitionedShards:
         arrays = {name: array[chosen] for name, array in self.dataset.train.items()}
         name = self.name(index)
         if self.labelled < 1:
+            # What the client holds out keeps its labels: it is for evaluation only.
+            rows, _ = held_out_rows(len(arrays["y"]), self.held_out, self.seed, name)
             rng = numpy_generator(self.seed, purpose="labelled", client=name)
-            arrays["y"] = keep_labels(arrays["y"], self.labelled, rng)
+            arrays["y"][rows] = keep_labels(arrays["y"][rows], self.labelled, rng)
         return Shard(client=name, schema=self.schema, arrays=arrays)
 
 
@@ -82,6 +85,7 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         clients=data.clients,
         seed=seed,
         labelled=data.labelled,
+        held_out=data.held_out,
     )
 
 

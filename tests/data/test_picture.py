@@ -15,7 +15,7 @@ MakeExperiment = Callable[..., Experiment]
 
 
 def test_counts_add_up(blobs: Dataset, make_experiment: MakeExperiment) -> None:
-    source = make_shards(make_experiment(clients=5, labelled=0.5), blobs)
+    source = make_shards(make_experiment(clients=5, labelled=0.5, held_out=0.0), blobs)
     counts = class_counts(source, np.arange(5))
     assert counts.shape == (5, 6)
     assert counts.sum() == 300

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from umbel.data import UNLABELLED, Dataset, central_test, load_dataset, make_shards
+from umbel.data.shard import held_out_rows
 from umbel.data.sharding import keep_labels
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
@@ -57,7 +58,7 @@ def test_labelled_share_hides_labels_and_nothing_else(
     blobs: Dataset, make_experiment: MakeExperiment
 ) -> None:
     whole = make_shards(make_experiment(clients=3), blobs)
-    some = make_shards(make_experiment(clients=3, labelled=0.1), blobs)
+    some = make_shards(make_experiment(clients=3, labelled=0.1, held_out=0.0), blobs)
     for index in range(3):
         full, part = whole.shard(index).arrays, some.shard(index).arrays
         assert np.array_equal(full["x"], part["x"])
@@ -110,3 +111,14 @@ def test_a_central_test_of_another_shape_is_refused(
     np.savez(tmp_path / "t.npz", x=np.zeros((2, 9, 9), np.uint8), y=np.array([0, 1]))
     with pytest.raises(BadInput, match=r"data\.test: .*t\.npz does not fit digits: shape"):
         central_test(make_experiment(test=str(tmp_path / "t.npz")), load_dataset("digits"))
+
+
+def test_what_a_client_holds_out_keeps_its_labels(
+    make_experiment: MakeExperiment, blobs: Dataset
+) -> None:
+    source = make_shards(make_experiment(clients=3, labelled=0.1, held_out=0.25), blobs)
+    for index in range(3):
+        shard = source.shard(index)
+        train, held = held_out_rows(len(shard), 0.25, 0, shard.client)
+        assert (shard.arrays["y"][held] != UNLABELLED).all()
+        assert (shard.arrays["y"][train] != UNLABELLED).sum() == round(0.1 * len(train))
