@@ -2,7 +2,7 @@
 
 Every kind has a table of built-in names; `package.module:Name` works wherever a name does,
 and an installed package may add names of its own through the entry-point group
-`umbel.<kind>s`. Nothing is imported before it is asked for.
+`umbel.strategies`, `umbel.models` and so on. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _GIVEN = {
 """How many arguments of a kind's factory the framework gives; the others are the user's."""
 
 KINDS = tuple(_TABLES)
+
+PLURALS = {kind: "strategies" if kind == "strategy" else f"{kind}s" for kind in KINDS}
+"""A kind's plural, as in `umbel list strategies` and the entry-point group `umbel.strategies`."""
 
 _allowed: ContextVar[tuple[str, ...] | None] = ContextVar("allowed imports", default=None)
 
@@ -194,7 +197,7 @@ def _table(kind: str) -> Mapping[str, str]:
 
 
 def _entry_points(kind: str) -> dict[str, metadata.EntryPoint]:
-    return {point.name: point for point in metadata.entry_points(group=f"umbel.{kind}s")}
+    return {point.name: point for point in metadata.entry_points(group=f"umbel.{PLURALS[kind]}")}
 
 
 def _import(target: str, kind: str, name: str) -> Callable[..., Any]:

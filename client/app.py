@@ -215,7 +215,7 @@ def make_client_app(
 def shard_of_node(context: Context) -> Shard:
     """The shard that a node's own configuration names.
 
-    `data` (a folder or a file) with `name` and `label`, as `umbel client` and a stock
+    `data` (a folder or a file) with `name`, `label` and `classes`, as `umbel client` and a stock
     SuperNode's `--node-config` give them; or Flower's `partition-id`, a share of the
     experiment that the run's configuration names, as in `flwr run` on simulated nodes.
     """
@@ -224,11 +224,12 @@ def shard_of_node(context: Context) -> Shard:
     config = context.node_config
     torch.set_num_threads(int(config.get("threads", 1)))
     if "data" in config:
-        name, label = config.get("name"), config.get("label")
+        name, label, classes = (config.get(key) for key in ("name", "label", "classes"))
         return read_shard(
-            Path(str(config["data"])),
+            str(config["data"]),
             client=str(name) if name else None,
             label=str(label) if label else None,
+            classes=str(classes).split(",") if classes else None,
         )
     if "partition-id" in config and "experiment" in context.run_config:
         from ..experiment import load

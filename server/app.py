@@ -43,6 +43,9 @@ def run_experiment(
         observer: told what happens.
         strategy: in place of the experiment's, for a strategy that is an object.
         dataset: the experiment's data set where the caller has it loaded already.
+
+    Raises BadInput, and leaves no new run folder behind, where the clients do not fit
+    together; UmbelError where a round fails for good.
     """
     seed = experiment.experiment.seed
     setting = Setting(
@@ -52,7 +55,16 @@ def run_experiment(
         observer=observer or Silent(),
         test=test_shard(experiment, dataset),
     )
-    summary = run_rounds(experiment, setting)
+    try:
+        summary = run_rounds(experiment, setting)
+    except BadInput:
+        folder.discard()
+        raise
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        folder.update_environment({"status": status, "reason": str(error)})
+        write_report(folder.path)
+        raise
     write_report(folder.path)
     return summary
 

@@ -106,6 +106,20 @@ class RunFolder:
         }
         write_text(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
 
+    def update_environment(self, facts: Mapping[str, Any]) -> None:
+        """Add to what environment.json says already."""
+        known = json.loads((self.path / "environment.json").read_text())
+        write_text(self.path / "environment.json", json.dumps({**known, **facts}, indent=2) + "\n")
+
+    def discard(self) -> None:
+        """Take back what `create` wrote, unless a round was finished since; other files stay."""
+        if self.checkpoint.exists():
+            return
+        for name in ("experiment.toml", "environment.json"):
+            (self.path / name).unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
     def add_round(self, record: Mapping[str, Any]) -> None:
         """Append one round to metrics.jsonl."""
         with self.metrics.open("a", encoding="utf-8") as file:

@@ -301,3 +301,25 @@ def test_a_folder_that_holds_a_run_is_refused(bench):
         RunFolder.create(bench.tmp_path / "taken", experiment, "simulate")
     with pytest.raises(BadInput, match="not a run folder"):
         RunFolder.open(bench.tmp_path)
+
+
+def test_a_run_that_fails_says_so_in_its_record(bench):
+    experiment = bench.experiment(server={"min_updates": 4, "retries": 0})
+    clients = bench.clients(experiment)
+    clients.faults = {(0, 2): raised}
+    with pytest.raises(UmbelError):
+        bench.run(clients)
+    environment = json.loads((bench.tmp_path / "run" / "environment.json").read_text())
+    assert environment["status"] == "failed" and "disk on fire" in environment["reason"]
+    assert (bench.tmp_path / "run" / "report.html").exists()
+
+
+def test_a_run_refused_at_the_handshake_leaves_no_folder(bench):
+    clients = bench.clients(bench.experiment())
+    clients.shards.__class__.name, kept = lambda self, index: "twin", clients.shards.__class__.name
+    try:
+        with pytest.raises(BadInput):
+            bench.run(clients, out="refused")
+    finally:
+        clients.shards.__class__.name = kept
+    assert not (bench.tmp_path / "refused").exists()

@@ -1,0 +1,323 @@
+"""The `umbel` command: one function a subcommand, each only as much as its options need."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import BadInput, UmbelError
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+    from .progress import Progress
+    from .result import Result
+
+app = typer.Typer(
+    name="umbel",
+    help="Federated learning: one experiment file, simulated or on a real network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+data_app = typer.Typer(help="Bundled data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (TOML).")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as strategy.name=fedprox."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="The run folder; runs/NAME-TIME if not given."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output at the end.")
+]
+Clients = Annotated[
+    int | None, typer.Option("--clients", min=1, help="In place of data.clients.", metavar="N")
+]
+Address = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SuperLink.")]
+
+
+def _example(text: str) -> str:
+    return f"Example: `{text}`"
+
+
+@app.command(epilog=_example("umbel check examples/digits.toml --set experiment.rounds=3"))
+def check(file: File, set_: Set = None, json: Json = False) -> None:
+    """Check an experiment file without running it."""
+    experiment = _load(file, set_)
+    if json:
+        print(experiment.to_json())
+    _say(f"{file}: good")
+
+
+@app.command(epilog=_example("umbel simulate examples/digits.toml --set simulation.workers=2"))
+def simulate(
+    file: File,
+    set_: Set = None,
+    out: Out = None,
+    json: Json = False,
+    engine: Annotated[
+        str | None, typer.Option(help="in-process or ray, in place of simulation.engine.")
+    ] = None,
+) -> None:
+    """Run an experiment in this process, its clients simulated."""
+    from .simulation.engine import simulate as run
+
+    overrides = [*(set_ or []), *([f"simulation.engine={engine}"] if engine else [])]
+    with _display() as observer:
+        result = run(_load(file, overrides), out=out, observer=observer)
+    _done(result, json)
+
+
+@app.command(epilog=_example("umbel up examples/digits.toml --clients 3"))
+def up(
+    file: File,
+    set_: Set = None,
+    clients: Clients = None,
+    out: Out = None,
+    json: Json = False,
+    stock_nodes: Annotated[
+        bool, typer.Option("--stock-nodes", help="Flower's own SuperNodes as the clients.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(help="The SuperLink's port; a free one if not given.")
+    ] = None,
+) -> None:
+    """Run an experiment on a real network on this machine: a SuperLink and client processes."""
+    from .server.up import up as run
+
+    experiment = _load(file, set_)
+    if clients is not None:
+        experiment = experiment.with_clients(clients)
+    with _display() as observer:
+        result = run(experiment, out=out, observer=observer, stock_nodes=stock_nodes, port=port)
+    _done(result, json)
+
+
+@app.command(epilog=_example("umbel server --host 127.0.0.1 --port 8000"))
+def server(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond loopback although without TLS.")
+    ] = False,
+) -> None:
+    """Start a SuperLink and serve until interrupted."""
+    from .server.superlink import serve
+
+    serve(host, port, insecure=insecure)
+
+
+@app.command(
+    epilog=_example("umbel client --server 127.0.0.1:8000 --data shards/client-3 --name site-a")
+)
+def client(
+    server: Address,
+    data: Annotated[
+        str, typer.Option(metavar="PATH", help="This client's examples: a shard, folder or file.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="This client's name; the shard's if not given.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The label column of a table.")
+    ] = None,
+    state: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where it keeps its identity and its state.")
+    ] = Path(".umbel"),
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="All labels, where this client may lack some."),
+    ] = None,
+    allow_import: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="A module that an experiment may name parts of."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Connect beyond loopback although without TLS.")
+    ] = False,
+) -> None:
+    """Join a SuperLink as a client, and stay until interrupted."""
+    from .client.node import NodeOptions, run_node
+    from .client.site import Site, make_site_app
+
+    labels = tuple(classes.split(",")) if classes else None
+    site = Site(data, state / "state", name, label, labels, tuple(allow_import or ()))
+    shard = site.read()
+    options = NodeOptions(address=server, state=state, insecure=insecure)
+    run_node(options, lambda: make_site_app(site, shard))
+
+
+@app.command(epilog=_example("umbel run examples/digits.toml --server 127.0.0.1:8000"))
+def run(
+    file: File,
+    server: Address,
+    set_: Set = None,
+    clients: Clients = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Run an experiment with the clients that have joined a SuperLink."""
+    from .server.submit import run as submit
+
+    experiment = _load(file, set_)
+    if clients is not None:
+        experiment = experiment.with_clients(clients)
+    with _display() as observer:
+        result = submit(experiment, server, out=out, observer=observer)
+    _done(result, json)
+
+
+@app.command(epilog=_example("umbel resume runs/digits-20261121-060000"))
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    json: Json = False,
+) -> None:
+    """Go on with a run that was interrupted, after its last finished round."""
+    from .experiment import load
+    from .server.record import RunFolder
+
+    found = RunFolder.open(folder)
+    experiment = load(folder / "experiment.toml")
+    with _display() as observer:
+        if found.runtime == "simulate":
+            from .simulation.engine import simulate as simulate_
+
+            result = simulate_(experiment, observer=observer, resume=folder)
+        elif found.runtime == "up":
+            from .server.up import up as up_
+
+            stock = found.options["stock_nodes"]
+            result = up_(experiment, observer=observer, stock_nodes=stock, resume=folder)
+        elif found.runtime == "run":
+            from .server.submit import run as submit
+
+            server = found.options["server"]
+            result = submit(experiment, server, observer=observer, resume=folder)
+        else:
+            raise BadInput(f"{folder}: a {found.runtime} run cannot be resumed from here")
+    _done(result, json)
+
+
+@app.command("list", epilog=_example("umbel list strategies"))
+def list_(
+    kind: Annotated[
+        str, typer.Argument(help="strategies, paradigms, models, datasets or partitioners.")
+    ],
+    json: Json = False,
+) -> None:
+    """Print every name of a kind with its meaning, its paper and its parameters."""
+    from . import registry
+
+    kinds = {plural: name for name, plural in registry.PLURALS.items()}
+    if kind not in kinds:
+        raise BadInput(f"list {kind}: unknown{registry.nearest(kind, sorted(kinds))}")
+    entries = registry.describe(kinds[kind])
+    if json:
+        print(json_module.dumps([vars(entry) for entry in entries], default=dict))
+        return
+    table = Table("name", "meaning", "parameters", "paper")
+    for entry in entries:
+        parameters = ", ".join(f"{name}={value}" for name, value in entry.parameters.items())
+        table.add_row(entry.name, entry.summary, parameters, entry.paper)
+    Console().print(table)
+
+
+@app.command(epilog=_example("umbel report runs/digits-20261121-060000"))
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+    """Write a run's report.html anew, and say where it lies."""
+    from .result import Result
+    from .server.report import write_report
+
+    Result.open(folder)
+    print(write_report(folder))
+
+
+@app.command(epilog=_example("umbel partition examples/digits.toml --plot partition.png"))
+def partition(
+    file: File,
+    set_: Set = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Draw it (PNG, SVG or PDF).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write one folder a client.")
+    ] = None,
+) -> None:
+    """Divide an experiment's data among its clients: draw it, or write the shards."""
+    from . import data
+
+    if plot is None and out is None:
+        raise BadInput("partition: nothing to do; give --plot PICTURE or --out DIR")
+    shards = data.make_shards(_load(file, set_))
+    if plot is not None:
+        print(data.plot_partition(shards, plot))
+    if out is not None:
+        written = data.write_shards(shards, out)
+        print(f"{len(written)} shards in {out}")
+
+
+@data_app.command("fetch", epilog=_example("umbel data fetch mnist"))
+def fetch(
+    name: Annotated[str, typer.Argument(help="A bundled data set (umbel list datasets).")],
+) -> None:
+    """Get a bundled data set onto this machine."""
+    from . import data
+
+    print(data.fetch(name))
+
+
+def main() -> None:
+    """The command's entry point: every fault is one line, and an exit code that says its kind."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except UmbelError as error:
+        for line in str(error).splitlines():
+            _say(f"umbel: {line}")
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("umbel: interrupted")
+        code = 130
+    sys.exit(code)
+
+
+def _load(file: Path, overrides: list[str] | None) -> Experiment:
+    from .experiment import load
+
+    return load(file, overrides or ())
+
+
+@contextmanager
+def _display() -> Iterator[Progress]:
+    from .progress import Progress
+
+    progress = Progress()
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+def _done(result: Result, json: bool) -> None:
+    if json:
+        print(result.to_json())
+
+
+def _say(text: Any) -> None:
+    print(text, file=sys.stderr)
