@@ -19,6 +19,7 @@ from umbel.messages import Envelope
 from umbel.server.app import run_experiment
 from umbel.server.record import RunFolder
 from umbel.simulation.grid import InProcessGrid
+from umbel.strategies import Local
 
 
 
@@ -35,9 +36,13 @@ class Faulty:
         self.shards = make_shards(experiment)
         self.faults: dict[tuple[int, int], Callable[[Message, Message], Message]] = {}
         self.trained: list[tuple[int, int]] = []
-        self.app = make_client_app(
+        self.app = self.make_app(folder, None)
+
+    def make_app(self, folder: Path, local: Local | None) -> ClientApp:
+        return make_client_app(
             lambda context: self.shards.shard(context.node_id - 1),
             state_folder=lambda context: folder / "state",
+            local=local,
         )
 
     def __call__(self, message: Message, context: object) -> Message:
