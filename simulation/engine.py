@@ -1,0 +1,105 @@
+"""Simulate an experiment on this machine: the real server and client apps, a grid between them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flwr.app import Context
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy as FlowerStrategy
+
+from ..client.app import make_client_app
+from ..data import make_shards
+from ..data.shard import Shard
+from ..data.sharding import PartitionedShards
+from ..result import Result
+from ..server.app import run_experiment
+from ..server.observer import Observer
+from ..server.record import RunFolder
+from ..strategies.strategy import Strategy
+from .grid import InProcessGrid
+from .ray_engine import ray_grid, require_ray
+from .runner import one_thread
+from .workers import require_fork
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+    from ..strategies.parts import Local
+
+
+def simulate(
+    experiment: Experiment,
+    *,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    strategy: FlowerStrategy | None = None,
+    resume: str | Path | None = None,
+) -> Result:
+    """Run an experiment in this process, with `simulation.workers` processes beside it if > 1.
+
+    Args:
+        experiment: what to run.
+        out: the run folder to make; `runs/<name>-<time>` if None.
+        observer: told what happens as it happens.
+        strategy: in place of the experiment's, for a strategy that is an object.
+        resume: a run folder to go on with, from its last finished round, in place of `out`.
+
+    Raises BadInput before anything is written where the experiment cannot run, UmbelError
+    where a round fails for good.
+    """
+    _check_engine(experiment)
+    shards = make_shards(experiment)
+    if resume is not None:
+        folder = RunFolder.open(Path(resume))
+    else:
+        folder = RunFolder.create(None if out is None else Path(out), experiment, "simulate")
+    local = strategy.local if isinstance(strategy, Strategy) else None
+    clients = SimulatedClients(shards, folder.path / "state", local)
+    # One thread for the server too: its second one would only take a core from the workers.
+    with one_thread(), _open_grid(experiment, clients) as grid:
+        run_experiment(
+            grid,
+            experiment,
+            folder,
+            observer=observer,
+            strategy=strategy,
+            dataset=shards.dataset,
+        )
+    return Result.open(folder.path)
+
+
+@dataclass(frozen=True)
+class SimulatedClients:
+    """Makes the app of all clients: node `index + 1` holds shard `index`.
+
+    A shard is made when its client takes part, and what a client keeps lies in `state`, so
+    that a client that does not take part costs nothing.
+    """
+
+    shards: PartitionedShards
+    state: Path
+    local: Local | None = None
+
+    def __call__(self) -> ClientApp:
+        def open_shard(context: Context) -> Shard:
+            return self.shards.shard(int(context.node_config["partition-id"]))
+
+        return make_client_app(open_shard, state_folder=lambda _: self.state, local=self.local)
+
+
+def _check_engine(experiment: Experiment) -> None:
+    """Raises BadInput where this system lacks what the experiment's engine needs."""
+    if experiment.simulation.engine == "ray":
+        require_ray()
+    elif experiment.simulation.workers > 1:
+        require_fork(experiment.simulation.workers)
+
+
+def _open_grid(experiment: Experiment, clients: SimulatedClients) -> AbstractContextManager[Grid]:
+    if experiment.simulation.engine == "ray":
+        return ray_grid(experiment, clients.state, clients.local)
+    return InProcessGrid(clients, len(clients.shards), workers=experiment.simulation.workers)

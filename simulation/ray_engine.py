@@ -1,0 +1,92 @@
+"""The same simulation on Flower's Ray backend, for those who outgrow one machine.
+
+Ray moves messages between its processes with its own pickle; umbel itself still reads and
+writes none. Every actor makes the shards anew from the experiment, so the data must be where
+the actors are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
+from ..errors import BadInput
+from .runner import one_thread
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+    from ..strategies.parts import Local
+
+_app: tuple[tuple[str, str], ClientApp] | None = None
+"""The app of this actor's process and what it was made from: made once, not once a message."""
+
+
+class RayClients(ClientApp):
+    """A ClientApp that travels as its description, and comes to life where it is called."""
+
+    def __init__(self, experiment: str, state: str, local: Local | None) -> None:
+        super().__init__()
+        self._description = (experiment, state)
+        self._local = local
+
+    def __reduce__(self) -> tuple[type[RayClients], tuple[str, str, Local | None]]:
+        return RayClients, (*self._description, self._local)
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        global _app
+        if _app is None or _app[0] != self._description:
+            _app = self._description, _make_app(*self._description, self._local)
+        with one_thread():
+            return _app[1](message, context)
+
+
+def _make_app(experiment: str, state: str, local: Local | None) -> ClientApp:
+    from ..data import make_shards
+    from ..experiment import Experiment
+    from .engine import SimulatedClients
+
+    shards = make_shards(Experiment.from_json(experiment))
+    return SimulatedClients(shards, Path(state), local)()
+
+
+def require_ray() -> None:
+    """Raises BadInput where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise BadInput(
+            "simulation.engine = 'ray': Ray is not installed; pip install 'umbel[ray]', "
+            "or use simulation.engine = 'in-process'"
+        )
+
+
+@contextmanager
+def ray_grid(experiment: Experiment, state: Path, local: Local | None) -> Iterator[Grid]:
+    """Ray actors as the experiment's clients.
+
+    A cluster is used where the environment names one (`RAY_ADDRESS`); otherwise Ray is
+    started on this machine with `simulation.workers` actors, and ended afterwards.
+    """
+    require_ray()
+    import ray
+
+    from .ray_internals import simulated_nodes
+
+    ours = not ray.is_initialized()
+    start: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if "RAY_ADDRESS" not in os.environ:
+        start["num_cpus"] = experiment.simulation.workers
+    backend = {"init_args": start, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
+    clients = RayClients(experiment.to_json(), str(state.absolute()), local)
+    try:
+        with simulated_nodes(clients, experiment.data.clients, backend) as grid:
+            yield grid
+    finally:
+        if ours:
+            ray.shutdown()
