@@ -1,0 +1,243 @@
+"""A node's link to a SuperLink: Flower's Fleet API with everything kept open and warm."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+from flwr.app import Message
+
+from ..errors import UmbelError
+from ..flower_internals import (
+    HEARTBEAT_MIN_INTERVAL,
+    ActivateNodeRequest,
+    ConfirmMessageReceivedRequest,
+    DeactivateNodeRequest,
+    Node,
+    Outgoing,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PullObjectRequest,
+    PushMessagesRequest,
+    PushObjectRequest,
+    RegisterNodeFleetRequest,
+    SendNodeHeartbeatRequest,
+    fleet_client,
+    inflate_message,
+    message_from_envelope,
+    object_ids,
+    public_pem,
+    refusal,
+    set_message_id,
+)
+from ..transfer import AT_ONCE, Patience, each, fetch
+from .identity import Identity
+
+PRECONDITION_FAILED = 412
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+
+OFFLINE_SECONDS = 2.0 * HEARTBEAT_MIN_INTERVAL
+"""A SuperLink takes a node for offline when this long has passed since its last heartbeat."""
+
+KEPT_BYTES = 64_000
+"""Objects of the last message from this size on are kept: a model sent for evaluation is the
+model sent for the next round's training, and need not come twice."""
+
+
+class Dismissed(Exception):
+    """The SuperLink no longer knows this node; it has to join again."""
+
+
+class Refused(UmbelError):
+    """The SuperLink refused a request for another reason, which it gives."""
+
+
+class Obsolete(Exception):
+    """The run that a message belongs to has ended."""
+
+
+class Delivery:
+    """A message as announced: its content is still at the SuperLink."""
+
+    def __init__(self, answer: PullMessagesResponse) -> None:
+        self.answer = answer
+        self.message = message_from_envelope(answer.messages_list[0])
+        self.tree = answer.message_object_trees[0]
+
+    @property
+    def run(self) -> int:
+        return int(self.message.metadata.run_id)
+
+    @property
+    def expires(self) -> float:
+        """When nobody waits for the reply any more, in seconds since 1970."""
+        return float(self.message.metadata.created_at + self.message.metadata.ttl)
+
+
+class FleetLink:
+    """What a node says to a SuperLink; `patience` says how long to wait for one that is away.
+
+    Args:
+        address: the SuperLink's host and port.
+        identity: who the node is.
+        root_certificates: PEM of who may have signed its certificate; None is plain HTTP.
+        patience: seconds to go on trying when it cannot be reached.
+        stopped: set when the node is told to end.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        identity: Identity,
+        *,
+        root_certificates: bytes | None,
+        patience: float,
+        stopped: threading.Event,
+    ) -> None:
+        self.address = address
+        self.node = 0
+        self._identity = identity
+        self._client = fleet_client(address, identity.key, root_certificates=root_certificates)
+        self.patience = Patience(address, patience, stopped)
+        self._stopped = stopped
+        self._movers = ThreadPoolExecutor(AT_ONCE, "umbel-objects")
+        self._kept: dict[str, bytes] = {}
+
+    def join(self) -> int:
+        """Become a node of the SuperLink, the same as before if it knows this node's key.
+
+        A node that was killed still counts as online for up to OFFLINE_SECONDS. It knows its
+        own node id, so it first takes its former self offline and need not wait.
+        """
+        key = public_pem(self._identity.key)
+        self._tolerant(lambda: self._client.RegisterNode(RegisterNodeFleetRequest(public_key=key)))
+        request = ActivateNodeRequest(public_key=key, heartbeat_interval=HEARTBEAT_MIN_INTERVAL)
+        end = time.monotonic() + 1.5 * OFFLINE_SECONDS
+        while True:
+            answer = self._tolerant(lambda: self._client.ActivateNode(request))
+            if answer is not None:
+                break
+            if time.monotonic() > end:
+                raise UmbelError(
+                    f"{self.address}: the SuperLink does not admit this node's key; register "
+                    "it there (flwr supernode register), or end the other node that uses it"
+                )
+            former = self._identity.node_at(self.address)
+            if former is not None:
+                self._leave(former)
+            self._stopped.wait(0.1)
+        self.node = int(answer.node_id)
+        self._identity.remember(self.address, self.node)
+        return self.node
+
+    def leave(self) -> None:
+        """Say that the node goes offline; a SuperLink that is gone need not know."""
+        if self.node:
+            self._leave(self.node)
+        self.node = 0
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._movers.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def heartbeat(self) -> None:
+        """Say that the node is alive; what goes wrong here shows in the next request."""
+        request = SendNodeHeartbeatRequest(
+            node=Node(node_id=self.node), heartbeat_interval=HEARTBEAT_MIN_INTERVAL
+        )
+        try:
+            self._client.SendNodeHeartbeat(request)
+        except (httpx.HTTPError, RuntimeError):
+            return
+
+    def pull(self) -> Delivery | None:
+        """The next message for this node, if there is one."""
+        request = PullMessagesRequest(node=Node(node_id=self.node))
+        answer = self._ask(lambda: self._client.PullMessages(request))
+        return Delivery(answer) if answer.messages_list else None
+
+    def fetch(self, delivery: Delivery) -> Message:
+        """A message with its content; raises Gone if that was not uploaded in time."""
+        end = time.monotonic() + max(0.0, delivery.expires - time.time())
+        names = object_ids(delivery.tree)
+        held = {name: self._kept[name] for name in names if name in self._kept}
+        missing = [name for name in names if name not in held]
+
+        def pull(name: str) -> bytes:
+            request = PullObjectRequest(
+                node=Node(node_id=self.node), run_id=delivery.run, object_id=name
+            )
+            ask = lambda: self._ask(lambda: self._client.PullObject(request))  # noqa: E731
+            return fetch(ask, name, end, self._stopped)
+
+        contents = held | each(self._movers, pull, missing)
+        self._kept = {n: content for n, content in contents.items() if len(content) >= KEPT_BYTES}
+        message = inflate_message(delivery.message, delivery.tree, contents)
+        set_message_id(message, delivery.message.metadata.message_id)
+        return message
+
+    def answer(self, delivery: Delivery, reply: Message, seconds: float) -> None:
+        """Send the reply to a delivered message, and let the SuperLink forget the message."""
+        outgoing = Outgoing(reply)
+        request = PushMessagesRequest(
+            node=Node(node_id=self.node),
+            messages_list=[outgoing.announcement],
+            message_object_trees=[outgoing.tree],
+            clientapp_runtime_list=[seconds],
+        )
+        answer = self._ask(lambda: self._client.PushMessages(request))
+        wanted = set(answer.objects_to_push)
+
+        def push(name: str) -> bytes:
+            request = PushObjectRequest(
+                node=Node(node_id=self.node),
+                run_id=delivery.run,
+                object_id=name,
+                object_content=outgoing.objects[name](),
+                session_id=answer.session_id,
+            )
+            self._ask(lambda: self._client.PushObject(request))
+            return b""
+
+        each(self._movers, push, [name for name in outgoing.objects if name in wanted])
+        self.confirm(delivery)
+
+    def confirm(self, delivery: Delivery) -> None:
+        """Let the SuperLink forget a message that has been dealt with."""
+        request = ConfirmMessageReceivedRequest(
+            node=Node(node_id=self.node),
+            run_id=delivery.run,
+            message_object_id=delivery.tree.object_id,
+        )
+        self._ask(lambda: self._client.ConfirmMessageReceived(request))
+
+    def _leave(self, node: int) -> None:
+        try:
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=node))
+        except (httpx.HTTPError, RuntimeError):
+            return
+
+    def _tolerant(self, request: Callable[[], Any]) -> Any:
+        """A request's answer, None where the SuperLink finds that it does not apply now."""
+        try:
+            return self.patience(request)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == PRECONDITION_FAILED:
+                return None
+            raise Refused(f"{self.address}: {refusal(error)}") from error
+
+    def _ask(self, request: Callable[[], Any]) -> Any:
+        try:
+            return self.patience(request)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == UNAUTHORIZED:
+                raise Dismissed from error
+            if error.response.status_code == FORBIDDEN:
+                raise Obsolete from error
+            raise Refused(f"{self.address}: {refusal(error)}") from error

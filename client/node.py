@@ -1,0 +1,254 @@
+"""The warm node: a client process that keeps its ClientApp, model and data in memory.
+
+A stock SuperNode sleeps three seconds between looks for work and starts a new Python for every
+message. This one speaks the same Fleet API, looks often when there is work and seldom when
+there is none, and calls the ClientApp in its own process. It never fetches an app bundle: what
+runs is the umbel installed here, so whoever controls the server cannot run programs here.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import getpid
+from pathlib import Path
+from types import FrameType
+from typing import TypeAlias
+
+from flwr.app import Context, Error, Message, RecordDict
+
+from ..errors import BadInput, UmbelError
+from ..flower_internals import (
+    HEARTBEAT_MIN_INTERVAL,
+    ErrorCode,
+    PullMessagesResponse,
+    assume_identity,
+)
+from ..transfer import Gone, trust
+from .fleet import Delivery, Dismissed, FleetLink, Obsolete, Refused
+from .identity import Identity
+
+log = logging.getLogger("umbel.node")
+
+ClientApp: TypeAlias = Callable[[Message, Context], Message]
+
+SHORTEST_PAUSE = 0.005
+LONGEST_PAUSE = 1.0
+PATIENCE = 0.05
+"""Between looks for work the node sleeps this share of the time since it last had some."""
+
+ATTEMPTS = 2
+"""A message that was being worked on when the node was killed is begun again once; if it kills
+the node again, the server is told so."""
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """How a warm node runs.
+
+    Args:
+        address: the SuperLink's host and port.
+        state: the folder for the node's key, and for what its ClientApp keeps.
+        node_config: what the ClientApp finds in `Context.node_config`.
+        root_certificates: PEM file of who may have signed the SuperLink's certificate.
+        insecure: allow plain HTTP beyond this machine.
+        key: private key file (PEM) where the SuperLink admits only keys it was told of.
+        connect: seconds to wait for the SuperLink at the start.
+        reconnect: seconds to go on trying when it goes away later.
+        threads: torch's threads.
+    """
+
+    address: str
+    state: Path
+    node_config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    root_certificates: Path | None = None
+    insecure: bool = False
+    key: Path | None = None
+    connect: float = 30.0
+    reconnect: float = 3600.0
+    threads: int = 1
+
+
+class _Told(BaseException):
+    """The node was told to end, by a signal."""
+
+
+def run_node(options: NodeOptions, load_app: Callable[[], ClientApp]) -> None:
+    """Serve a SuperLink until told to end by SIGTERM or SIGINT.
+
+    Raises BadInput if the SuperLink cannot be reached at the start or another client uses the
+    state folder, UmbelError if the SuperLink stays away later.
+
+    Args:
+        options: where and how.
+        load_app: gives the ClientApp; called once, after the node has joined.
+    """
+    _show_log()
+    certificates = trust(options.address, options.root_certificates, insecure=options.insecure)
+    identity = Identity(options.state, options.key)
+    stopped = threading.Event()
+    with identity.held(), _signals(stopped):
+        link = FleetLink(
+            options.address,
+            identity,
+            root_certificates=certificates,
+            patience=options.connect,
+            stopped=stopped,
+        )
+        try:
+            _Node(link, identity, options, load_app, stopped).serve()
+        except _Told:
+            log.info("told to end")
+            identity.end()
+        finally:
+            stopped.set()
+            link.leave()
+            link.close()
+
+
+def _show_log() -> None:
+    """Write the node's log to standard error, without a line for every request."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class _Node:
+    """A node that has its link and its identity."""
+
+    def __init__(
+        self,
+        link: FleetLink,
+        identity: Identity,
+        options: NodeOptions,
+        load_app: Callable[[], ClientApp],
+        stopped: threading.Event,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._options = options
+        self._load_app = load_app
+        self._stopped = stopped
+        self._contexts: dict[int, Context] = {}
+
+    def serve(self) -> None:
+        """Join, then work until stopped; join again whenever the SuperLink has forgotten us."""
+        try:
+            self._link.join()
+        except UmbelError as error:
+            raise BadInput(str(error)) from error
+        self._link.patience.seconds = self._options.reconnect
+        threading.Thread(target=self._beat, name="umbel-heartbeat", daemon=True).start()
+        log.info("joined %s as node %d, process %d", self._link.address, self._link.node, getpid())
+        self._app = self._load_app()
+        self._finish_interrupted()
+        while not self._stopped.is_set():
+            try:
+                self._work()
+            except Dismissed:
+                self._link.join()
+                log.info("joined again as node %d", self._link.node)
+            except Refused as error:
+                log.warning("%s", error)
+                self._stopped.wait(LONGEST_PAUSE)
+
+    def _beat(self) -> None:
+        """Heartbeats, also while the ClientApp is training."""
+        while not self._stopped.wait(0.4 * HEARTBEAT_MIN_INTERVAL):
+            self._link.heartbeat()
+
+    def _work(self) -> None:
+        """Look for work, and do it, for as long as the SuperLink knows us."""
+        busy_until = time.monotonic()
+        while not self._stopped.is_set():
+            delivery = self._link.pull()
+            if delivery is not None:
+                self._handle(delivery, attempt=1)
+                busy_until = time.monotonic()
+                continue
+            idle = time.monotonic() - busy_until
+            self._stopped.wait(min(max(SHORTEST_PAUSE, PATIENCE * idle), LONGEST_PAUSE))
+
+    def _finish_interrupted(self) -> None:
+        """Take up the message that was being worked on when the node was killed."""
+        note = self._identity.under_way()
+        if not note:
+            return
+        delivery = Delivery(PullMessagesResponse.FromString(note[1:]))
+        try:
+            self._handle(delivery, attempt=note[0] + 1)
+        except Dismissed:
+            self._identity.end()
+
+    def _handle(self, delivery: Delivery, attempt: int) -> None:
+        """Work one message off; a message that nobody waits for any more is dropped."""
+        metadata = delivery.message.metadata
+        if delivery.expires <= time.time():
+            log.info("dropped %s of round %s: too late", metadata.message_type, metadata.group_id)
+            self._identity.end()
+            return
+        self._identity.begin(bytes([attempt]) + delivery.answer.SerializeToString())
+        try:
+            message = self._link.fetch(delivery)
+            started = time.perf_counter()
+            assume_identity(delivery.run, self._link.node)
+            if attempt > ATTEMPTS:
+                reply = _error(message, "the client was killed while it worked on this")
+            else:
+                reply = self._call(message)
+            self._link.answer(delivery, reply, time.perf_counter() - started)
+        except (Obsolete, Gone, Refused) as error:
+            log.warning(
+                "dropped %s of round %s: %s", metadata.message_type, metadata.group_id, error
+            )
+        self._identity.end()
+
+    def _call(self, message: Message) -> Message:
+        """The ClientApp's reply, or what went wrong in it."""
+        run = message.metadata.run_id
+        context = self._contexts.setdefault(run, self._context(run))
+        context.node_id = self._link.node
+        try:
+            return self._app(message, context)
+        except Exception as error:
+            log.exception("%s of round %s failed", message.metadata.message_type, run)
+            return _error(message, _one_line(error))
+
+    def _context(self, run: int) -> Context:
+        config = {**self._options.node_config, "state": str(self._options.state)}
+        config["threads"] = self._options.threads
+        return Context(run, self._link.node, config, RecordDict(), {})
+
+
+def _error(message: Message, reason: str) -> Message:
+    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+
+def _one_line(error: Exception) -> str:
+    """What the server is told of an error: its kind and first line, nothing of where."""
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else ""
+    if isinstance(error, UmbelError):
+        return first
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+@contextmanager
+def _signals(stopped: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the node wherever it is, once."""
+
+    def told(number: int, frame: FrameType | None) -> None:
+        if not stopped.is_set():
+            stopped.set()
+            raise _Told
+
+    former = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,271 @@
+"""Flower's non-public modules, as umbel uses them: the one module to look at when Flower changes.
+
+The tested range of versions is pinned in pyproject.toml; the contract tests in
+`tests/test_flower_contract.py` fail loudly when one of these no longer does what is needed.
+What is here is said in Flower's words (tasks, objects, trees); how umbel uses it is said in
+`client.fleet`, `server.grid` and `server.submit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Error, Message, RecordDict
+from flwr.app.message.message import make_message, remove_content_from_message
+from flwr.common.constant import HEARTBEAT_MIN_INTERVAL, SUPERLINK_NODE_ID, ErrorCode, SubStatus
+from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
+from flwr.proto.control_pb2 import StartRunRequest
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PushMessagesRequest,
+    RegisterNodeFleetRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ObjectTree,
+    PullObjectRequest,
+    PushObjectRequest,
+)
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    GetNodesRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    PushAppMessagesRequest,
+    PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
+)
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+)
+from flwr.supercore.interceptors.http.superexec_auth import SuperExecAuthHttpInterceptor
+from flwr.supercore.primitives.asymmetric import (
+    bytes_to_private_key,
+    generate_key_pairs,
+    private_key_to_bytes,
+    public_key_to_bytes,
+)
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.run import Run
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+__all__ = [
+    "HEARTBEAT_MIN_INTERVAL",
+    "SUPERLINK_NODE_ID",
+    "AcquireTaskRequest",
+    "ActivateNodeRequest",
+    "ConfirmMessageReceivedRequest",
+    "ControlHttpClient",
+    "DeactivateNodeRequest",
+    "ErrorCode",
+    "Fab",
+    "FleetHttpClient",
+    "GetNodesRequest",
+    "Node",
+    "ObjectTree",
+    "PullAppMessagesRequest",
+    "PullMessagesRequest",
+    "PullMessagesResponse",
+    "PullObjectRequest",
+    "PullTaskInputRequest",
+    "PushAppMessagesRequest",
+    "PushMessagesRequest",
+    "PushObjectRequest",
+    "PushTaskOutputRequest",
+    "RegisterNodeFleetRequest",
+    "Run",
+    "RuntimeHttpClient",
+    "SendNodeHeartbeatRequest",
+    "SendTaskHeartbeatRequest",
+    "StartRunRequest",
+    "SubStatus",
+    "run_from_proto",
+]
+
+ACQUIRE_TASK = "/flwr.proto.Runtime/AcquireTask"
+"""The method that a SuperLink's SuperExec secret protects."""
+
+
+def assume_server_identity(run_id: int, task_id: int = 1) -> None:
+    """Let this process make messages as the ServerApp of a run.
+
+    Since 1.38 `Message(...)` refuses to be made outside a task of Flower's.
+    """
+    assume_identity(run_id, SUPERLINK_NODE_ID, task_id)
+
+
+def assume_identity(run_id: int, node_id: int, task_id: int = 1) -> None:
+    """Let this process make messages as a node of a run."""
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = node_id
+    TaskIdentity.task_id = task_id
+
+
+def empty_run(run_id: int) -> Run:
+    """The description of a run that no SuperLink started."""
+    return Run.create_empty(run_id=run_id)
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give a message its id, as a SuperLink does on receipt."""
+    message.metadata.__dict__["_message_id"] = message_id
+
+
+def copy_message(message: Message, content: RecordDict) -> Message:
+    """The same message with other content."""
+    return make_message(metadata=message.metadata, content=content)
+
+
+def error_message(message: Message, code: int, reason: str) -> Message:
+    """The same message with an error in place of its content."""
+    return make_message(metadata=message.metadata, error=Error(code, reason))
+
+
+def message_to_bytes(message: Message) -> bytes:
+    """A message with its content as protobuf."""
+    return message_to_proto(message).SerializeToString()
+
+
+def message_from_bytes(data: bytes) -> Message:
+    """Read what `message_to_bytes` made."""
+    return message_from_proto(ProtoMessage.FromString(data))
+
+
+def message_from_envelope(envelope: ProtoMessage) -> Message:
+    """A message as a SuperLink announces it: all but its content."""
+    return message_from_proto(envelope)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh private key of the kind that SuperLinks know nodes by."""
+    return generate_key_pairs()[0]
+
+
+def key_to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as unencrypted PEM."""
+    return private_key_to_bytes(key)
+
+
+def key_from_pem(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """Read a private key from PEM; raises ValueError if it is none."""
+    return bytes_to_private_key(pem)
+
+
+def public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The public half of a private key, as PEM."""
+    return public_key_to_bytes(key.public_key())
+
+
+def fleet_client(
+    address: str, key: ec.EllipticCurvePrivateKey, *, root_certificates: bytes | None
+) -> FleetHttpClient:
+    """A client of a SuperLink's Fleet API; plain HTTP without root certificates."""
+    return FleetHttpClient.from_server_address(
+        address,
+        root_certificates is None,
+        root_certificates,
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(key, key.public_key()),
+        ],
+    )
+
+
+def control_client(address: str, *, root_certificates: bytes | None) -> ControlHttpClient:
+    """A client of a SuperLink's Control API."""
+    return ControlHttpClient.from_server_address(
+        address, root_certificates is None, root_certificates, interceptors=[]
+    )
+
+
+def runtime_client(
+    address: str,
+    *,
+    root_certificates: bytes | None,
+    token: str | None = None,
+    secret: bytes | None = None,
+) -> RuntimeHttpClient:
+    """A client of a SuperLink's Runtime API.
+
+    Args:
+        address: the SuperLink's host and port.
+        root_certificates: who may have signed its certificate, as PEM; None is plain HTTP.
+        token: the task's, to speak as a ServerApp.
+        secret: the SuperLink's SuperExec secret, to take a task over from one that has it.
+    """
+    interceptors: list[ProtobufClientInterceptor] = [
+        RuntimeVersionHttpInterceptor(component_name="flwr-serverapp")
+    ]
+    if token is not None:
+        interceptors.append(RuntimeTokenHttpInterceptor(token))
+    if secret is not None:
+        interceptors.append(
+            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=[ACQUIRE_TASK])
+        )
+    return RuntimeHttpClient.from_server_address(
+        address, root_certificates is None, root_certificates, interceptors=interceptors
+    )
+
+
+def refusal(error: httpx.HTTPStatusError) -> str:
+    """What Flower says of a request that it refused."""
+    try:
+        said = error.response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        said = ""
+    return str(said) or f"HTTP status {error.response.status_code}"
+
+
+def object_ids(tree: ObjectTree) -> list[str]:
+    """The ids of the objects under a message, its own left out: the announcement that comes
+    with the tree says all that the message object would."""
+    return [node.object_id for child in tree.children for node in iterate_object_tree(child)]
+
+
+def inflate_message(envelope: Message, tree: ObjectTree, contents: Mapping[str, bytes]) -> Message:
+    """A message from its announcement and the contents of the objects under it."""
+    if not tree.children:
+        return envelope
+    content = inflate_object_from_contents(tree.children[0].object_id, dict(contents))
+    if not isinstance(content, RecordDict):
+        raise TypeError(f"a message holds a {type(content).__name__}")
+    return copy_message(envelope, content)
+
+
+class Outgoing:
+    """A message taken apart into what travels.
+
+    `announcement` is all but its content, `tree` the ids of its objects, and `objects` makes
+    each object's bytes by its id: children before parents, the message itself last.
+    """
+
+    def __init__(self, message: Message) -> None:
+        with no_object_id_recompute():
+            set_message_id(message, message.object_id)
+            self.tree: ObjectTree = get_object_tree(message)
+            nested = get_all_nested_objects(message)
+        self.objects: dict[str, Callable[[], bytes]] = {
+            identity: found.deflate for identity, found in nested.items()
+        }
+        self.announcement: ProtoMessage = message_to_proto(remove_content_from_message(message))

@@ -1,0 +1,66 @@
+"""Child processes that never outlive their purpose."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+GRACE_SECONDS = 5.0
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(signal_number: int = signal.SIGTERM) -> Callable[[], None]:
+    """What a child runs before its program, so that it is ended when its parent is killed.
+
+    Only Linux can do this; elsewhere it does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def bind() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal_number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind
+
+
+def stop_all(processes: Iterable[subprocess.Popen[bytes]], grace: float = GRACE_SECONDS) -> None:
+    """End processes, each with all that it started: politely, then at once after `grace` s."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        _signal(process, signal.SIGTERM)
+    end = time.monotonic() + grace
+    for process in running:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """Signal a child that leads a session of its own, and all its group."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        process.send_signal(number)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something, at most 300 characters of it."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "its log is gone"
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1][:300] if said else "it said nothing"

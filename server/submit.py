@@ -1,0 +1,236 @@
+"""A run at a SuperLink, played by this process.
+
+Flower starts a process for a run's ServerApp. umbel submits the run and takes its task over
+instead: the round loop then runs here, with its progress in sight and without a second start.
+What follows is what Flower's own `flwr-serverapp` does, in the same order.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from flwr.cli.build import build_fab_from_files
+
+from ..errors import BadInput, UmbelError
+from ..flower_internals import (
+    HEARTBEAT_MIN_INTERVAL,
+    AcquireTaskRequest,
+    Fab,
+    PullTaskInputRequest,
+    PushTaskOutputRequest,
+    RuntimeHttpClient,
+    SendTaskHeartbeatRequest,
+    StartRunRequest,
+    SubStatus,
+    assume_server_identity,
+    control_client,
+    refusal,
+    run_from_proto,
+    runtime_client,
+)
+from ..transfer import Patience, read_file, trust
+from .grid import LinkGrid
+
+PYPROJECT = b"""[project]
+name = "umbel"
+version = "1.0.0"
+
+[tool.flwr.app]
+publisher = "umbel"
+
+[tool.flwr.app.components]
+serverapp = "umbel.server.app:app"
+clientapp = "umbel.client.app:app"
+
+[tool.flwr.app.config]
+"""
+"""The app bundle of every umbel run: it holds no code. A stock node finds in it the name of
+the ClientApp to load from the umbel installed there; a warm node does not even fetch it."""
+
+SERVER_APP = "flwr-serverapp"
+TAKE_OVER_SECONDS = 45.0
+"""A SuperLink offers a task again 30 s after a process took it and did not begin it."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """How to reach a SuperLink.
+
+    Args:
+        address: host and port.
+        root_certificates: PEM of who may have signed its certificate; None is plain HTTP.
+        secret: its SuperExec secret, if it was started with one.
+        patience: seconds to go on trying when it cannot be reached.
+    """
+
+    address: str
+    root_certificates: bytes | None = None
+    secret: bytes | None = None
+    patience: float = 60.0
+
+
+def link(
+    address: str,
+    *,
+    root_certificates: Path | None = None,
+    secret: Path | None = None,
+    insecure: bool = False,
+    patience: float = 60.0,
+) -> Link:
+    """A Link from files; raises BadInput for what cannot be read or would be unsafe."""
+    trusted = trust(address, root_certificates, insecure=insecure)
+    return Link(address, trusted, read_file(secret) if secret else None, patience)
+
+
+@contextmanager
+def submitted(link: Link, check: Callable[[], None] = lambda: None) -> Iterator[LinkGrid]:
+    """Start a run at a SuperLink and yield its Grid; the run ends with the block.
+
+    Args:
+        link: the SuperLink.
+        check: called again and again while the run goes on; raises to end it.
+
+    Raises BadInput if the SuperLink cannot be reached, UmbelError if it refuses the run.
+    """
+    reach(link)
+    try:
+        token = _take_over(link, _start(link))
+    except httpx.HTTPStatusError as error:
+        raise UmbelError(f"{link.address}: refused the run: {refusal(error)}") from error
+    client = runtime_client(link.address, root_certificates=link.root_certificates, token=token)
+    heartbeat = _Heartbeat(client, link.address)
+
+    def go_on() -> None:
+        check()
+        heartbeat.check()
+
+    grid: LinkGrid | None = None
+    outcome, details = SubStatus.FAILED, "the process was interrupted"
+    try:
+        task = client.PullTaskInput(PullTaskInputRequest())
+        assume_server_identity(task.run.run_id, task.task_id)
+        heartbeat.start()
+        patience = Patience(link.address, link.patience, check=go_on)
+        grid = LinkGrid(client, run_from_proto(task.run), patience, go_on)
+        yield grid
+        outcome, details = SubStatus.COMPLETED, ""
+    except Exception as error:
+        details = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        heartbeat.stop()
+        _finish(client, outcome, details)
+        (grid or client).close()
+
+
+def reach(link: Link) -> None:
+    """Make sure that a SuperLink answers; raises BadInput if none does."""
+    scheme = "http" if link.root_certificates is None else "https"
+    client = control_client(link.address, root_certificates=link.root_certificates)
+    try:
+        # Flower's client already trusts the given certificates and no others.
+        answer = client._client.get(f"{scheme}://{link.address}/health")
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise BadInput(
+            f"{link.address}: no SuperLink answers there ({type(error).__name__}: {error}); "
+            "start one with umbel server, or mend the address"
+        ) from error
+    finally:
+        client.close()
+
+
+def _start(link: Link) -> str:
+    """Submit a run; returns the sha256 of its bundle."""
+    content, _ = build_fab_from_files({"pyproject.toml": PYPROJECT})
+    client = control_client(link.address, root_certificates=link.root_certificates)
+    try:
+        answer = client.StartRun(StartRunRequest(fab=Fab(content=content)))
+    finally:
+        client.close()
+    if not answer.run_id:
+        raise UmbelError(f"{link.address}: the SuperLink gave the run no number")
+    return fab_hash(content)
+
+
+def fab_hash(content: bytes) -> str:
+    """How a SuperLink names a bundle."""
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def _take_over(link: Link, bundle: str) -> str:
+    """Take over a submitted run's ServerApp; returns the token to speak for it.
+
+    Every umbel run has the same bundle and none has begun, so that of two processes which
+    submit at once each may play either's run.
+    """
+    client = runtime_client(
+        link.address, root_certificates=link.root_certificates, secret=link.secret
+    )
+    request = AcquireTaskRequest(supported_task_types=[SERVER_APP])
+    end = time.monotonic() + TAKE_OVER_SECONDS
+    try:
+        while time.monotonic() < end:
+            answer = client.AcquireTask(request)
+            if answer.token and answer.task.fab_hash == bundle:
+                return str(answer.token)
+            time.sleep(0.2)
+    finally:
+        client.close()
+    raise UmbelError(
+        f"{link.address}: another process has taken the run; start this SuperLink with "
+        "umbel server, or with --isolation process and no flower-superexec beside it"
+    )
+
+
+class _Heartbeat:
+    """Tells the SuperLink that the run goes on, whatever the round loop is doing."""
+
+    def __init__(self, client: RuntimeHttpClient, place: str) -> None:
+        self._client = client
+        self._place = place
+        self._stopped = threading.Event()
+        self._over = ""
+        self._thread = threading.Thread(target=self._beat, name="umbel-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+
+    def check(self) -> None:
+        """Raise UmbelError when the run is over for the SuperLink."""
+        if self._over:
+            raise UmbelError(f"{self._place}: {self._over}; go on with umbel resume")
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(HEARTBEAT_MIN_INTERVAL / 2):
+            try:
+                alive = self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code in (401, 403):
+                    self._over = "the SuperLink no longer knows the run (stopped or restarted)"
+            except (httpx.HTTPError, RuntimeError):
+                continue
+            else:
+                if not alive:
+                    self._over = "the SuperLink has ended the run"
+
+
+def _finish(client: RuntimeHttpClient, outcome: str, details: str) -> None:
+    """Tell the SuperLink how the run ended; one that is gone need not know."""
+    try:
+        client.PushTaskOutput(PushTaskOutputRequest(sub_status=outcome, details=details[:500]))
+    except httpx.HTTPError:
+        return

@@ -1,0 +1,162 @@
+"""Requests that outlast a SuperLink's bad moments, and objects moved several at a time."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from threading import Event
+from typing import Protocol, TypeVar
+
+import httpx
+
+from .errors import BadInput, UmbelError
+
+Result = TypeVar("Result")
+
+AT_ONCE = 2
+"""Objects under way at a time: the SuperLink handles requests one by one, so that more only
+wait there, while two keep it busy when one side is copying."""
+
+FIRST_PAUSE = 0.004
+LONGEST_PAUSE = 0.5
+RETRY_PAUSES = (0.05, 2.0)
+PASSING = frozenset({502, 503, 504})
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address ("host" or "host:port") never leaves this machine.
+
+    >>> is_loopback("127.0.0.1:8000"), is_loopback("localhost"), is_loopback("0.0.0.0:8000")
+    (True, True, False)
+    >>> is_loopback("[::1]:8000"), is_loopback("127.example.org:8000")
+    (True, False)
+    """
+    host = address.rsplit(":", 1)[0] if address.count(":") == 1 or "]" in address else address
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def trust(address: str, root_certificates: Path | None, *, insecure: bool) -> bytes | None:
+    """Whose certificates to trust for an address, as PEM; None means plain HTTP.
+
+    Raises BadInput where plain HTTP would leave this machine unasked.
+    """
+    if root_certificates is not None:
+        return read_file(root_certificates)
+    if not (insecure or is_loopback(address)):
+        raise BadInput(
+            f"{address}: is not this machine, and no --root-certificates are given; "
+            "name them, or say --insecure"
+        )
+    return None
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes; raises BadInput if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+
+
+class Patience:
+    """Repeats a request while the SuperLink cannot be reached, up to a deadline.
+
+    Args:
+        place: the SuperLink's address, for the error.
+        seconds: how long to go on after the first failure.
+        stopped: set to give up at once.
+        check: called before each repetition; raises where there is nothing to wait for.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        seconds: float,
+        stopped: Event | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._place = place
+        self.seconds = seconds
+        self._stopped = stopped or Event()
+        self._check = check
+
+    def __call__(self, request: Callable[[], Result]) -> Result:
+        """The request's result; raises UmbelError when patience runs out."""
+        end: float | None = None
+        pause, longest = RETRY_PAUSES
+        while True:
+            try:
+                return request()
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                if not is_passing(error):
+                    raise
+                now = time.monotonic()
+                end = now + self.seconds if end is None else end
+                if now >= end:
+                    raise UmbelError(
+                        f"{self._place}: no SuperLink has answered for {self.seconds:g} s "
+                        f"({type(error).__name__}); is it running, and is the address right?"
+                    ) from error
+            if self._stopped.wait(pause):
+                raise UmbelError(f"{self._place}: stopped while waiting for the SuperLink")
+            self._check()
+            pause = min(2 * pause, longest)
+
+
+def is_passing(error: httpx.TransportError | httpx.HTTPStatusError) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING
+    return not any(word in str(error).lower() for word in ("certificate", "ssl", "tls"))
+
+
+class Found(Protocol):
+    """Flower's answer to a request for an object."""
+
+    object_found: bool
+    object_available: bool
+    object_content: bytes
+
+
+class Gone(Exception):
+    """An object is no longer there, or was not uploaded in time."""
+
+
+def fetch(ask: Callable[[], Found], identity: str, end: float, stopped: Event) -> bytes:
+    """One object, waiting while its sender is still uploading it.
+
+    Args:
+        ask: the request.
+        identity: the object's id, for the error.
+        end: until when to wait, on the monotonic clock.
+        stopped: set to give up.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        answer = ask()
+        if not answer.object_found:
+            raise Gone(f"object {identity[:8]} is gone")
+        if answer.object_available:
+            return answer.object_content
+        if time.monotonic() > end or stopped.wait(pause):
+            raise Gone(f"object {identity[:8]} was not uploaded in time")
+        pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def each(
+    pool: ThreadPoolExecutor, move: Callable[[str], bytes], identities: Iterable[str]
+) -> dict[str, bytes]:
+    """Move objects through a pool and gather what `move` returns; the first error is raised."""
+    futures: dict[str, Future[bytes]] = {name: pool.submit(move, name) for name in identities}
+    wait(futures.values(), return_when=FIRST_EXCEPTION)
+    for future in futures.values():
+        future.cancel()
+    return {name: future.result() for name, future in futures.items()}
