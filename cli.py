@@ -15,6 +15,19 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import BadInput, UmbelError
+from .options import (
+    Address,
+    AllowImport,
+    Classes,
+    Clients,
+    File,
+    Insecure,
+    Json,
+    Label,
+    Out,
+    Set,
+    State,
+)
 
 if TYPE_CHECKING:
     from .experiment import Experiment
@@ -31,23 +44,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Bundled data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-File = Annotated[Path, typer.Argument(metavar="FILE", help="An experiment file (TOML).")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as strategy.name=fedprox."),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="The run folder; runs/NAME-TIME if not given."),
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output at the end.")
-]
-Clients = Annotated[
-    int | None, typer.Option("--clients", min=1, help="In place of data.clients.", metavar="N")
-]
-Address = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SuperLink.")]
 
 
 def _example(text: str) -> str:
@@ -116,7 +112,7 @@ def server(
     ] = False,
 ) -> None:
     """Start a SuperLink and serve until interrupted."""
-    from .server.superlink import serve
+    from .server.serve import serve
 
     serve(host, port, insecure=insecure)
 
@@ -132,23 +128,11 @@ def client(
     name: Annotated[
         str | None, typer.Option(help="This client's name; the shard's if not given.")
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The label column of a table.")
-    ] = None,
-    state: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where it keeps its identity and its state.")
-    ] = Path(".umbel"),
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="All labels, where this client may lack some."),
-    ] = None,
-    allow_import: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODULE", help="A module that an experiment may name parts of."),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Connect beyond loopback although without TLS.")
-    ] = False,
+    label: Label = None,
+    state: State = Path(".umbel"),
+    classes: Classes = None,
+    allow_import: AllowImport = None,
+    insecure: Insecure = False,
 ) -> None:
     """Join a SuperLink as a client, and stay until interrupted."""
     from .client.node import NodeOptions, run_node
@@ -169,15 +153,16 @@ def run(
     clients: Clients = None,
     out: Out = None,
     json: Json = False,
+    insecure: Insecure = False,
 ) -> None:
     """Run an experiment with the clients that have joined a SuperLink."""
-    from .server.submit import run as submit
+    from .server.remote import run as submit
 
     experiment = _load(file, set_)
     if clients is not None:
         experiment = experiment.with_clients(clients)
     with _display() as observer:
-        result = submit(experiment, server, out=out, observer=observer)
+        result = submit(experiment, server, out=out, observer=observer, insecure=insecure)
     _done(result, json)
 
 
@@ -187,28 +172,10 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a run that was interrupted, after its last finished round."""
-    from .experiment import load
-    from .server.record import RunFolder
+    from .resuming import resume as go_on
 
-    found = RunFolder.open(folder)
-    experiment = load(folder / "experiment.toml")
     with _display() as observer:
-        if found.runtime == "simulate":
-            from .simulation.engine import simulate as simulate_
-
-            result = simulate_(experiment, observer=observer, resume=folder)
-        elif found.runtime == "up":
-            from .server.up import up as up_
-
-            stock = found.options["stock_nodes"]
-            result = up_(experiment, observer=observer, stock_nodes=stock, resume=folder)
-        elif found.runtime == "run":
-            from .server.submit import run as submit
-
-            server = found.options["server"]
-            result = submit(experiment, server, observer=observer, resume=folder)
-        else:
-            raise BadInput(f"{folder}: a {found.runtime} run cannot be resumed from here")
+        result = go_on(folder, observer)
     _done(result, json)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -225,6 +226,15 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     from .faults import read
 
     return read(Path(path), overrides)
+
+
+def experiment_file(name: str) -> Path:
+    """The experiment file that a Flower run's configuration names: in this folder, or in the
+    app's bundle, whose folder Flower puts on Python's path."""
+    for folder in ("", *sys.path):
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
+    return Path(name)
 
 
 def check(experiment: Experiment) -> None:

@@ -1,4 +1,4 @@
-"""Experiment files, read with one line for every fault: file, key, what was found, what is valid."""
+"""Experiment files, read with one line a fault: file, key, what was found, what is valid."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def split_record(record: RecordDict) -> tuple[dict[str, Any], bytes]:
     if _BLOB in record.array_records:
         blob = record.array_records[_BLOB][_BLOB].data
     if not isinstance(blob, bytes | bytearray | memoryview):
-        raise ValueError("the tensors are not bytes")
+        raise ValueError("the tensors are not bytes")  # noqa: TRY004
     return header, blob if isinstance(blob, bytes) else bytes(blob)
 
 

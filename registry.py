@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from .errors import BadInput
 
@@ -131,10 +131,11 @@ def check(kind: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
             except ValidationError as error:
                 message = error.errors()[0]["msg"].replace("Input should be", "must be")
                 faults.append(f"{key}: {message}, found {value!r}")
-            except Exception:  # an annotation that pydantic cannot read is not the user's fault
+            except PydanticUserError:  # pydantic cannot read the annotation: not the user's fault
                 continue
     faults += [
-        f"{key}: missing" for key, parameter in known.items()
+        f"{key}: missing"
+        for key, parameter in known.items()
         if parameter.default is parameter.empty and key not in parameters
     ]
     return faults
@@ -186,13 +187,14 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     target = factory.__init__ if inspect.isclass(factory) else factory
     try:
         return get_type_hints(target)
-    except Exception:  # hints that only a type checker can resolve
+    except (NameError, TypeError):  # hints that only a type checker can resolve
         return {}
 
 
 def _table(kind: str) -> Mapping[str, str]:
     module, _, attribute = _TABLES[kind].partition(":")
-    table: Mapping[str, str] = getattr(importlib.import_module(f".{module}", __package__), attribute)
+    found = importlib.import_module(f".{module}", __package__)
+    table: Mapping[str, str] = getattr(found, attribute)
     return table
 
 

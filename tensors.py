@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -21,6 +20,7 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
 
     Tensors that share memory (tied weights, views of one buffer) are written each on its own.
 
+    >>> import torch
     >>> unpack(pack({"steps": torch.tensor([3]), "half": torch.ones(2, dtype=torch.bfloat16)}))
     {'half': tensor([1., 1.], dtype=torch.bfloat16), 'steps': tensor([3])}
     """
@@ -58,6 +58,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
 def nbytes(tensors: Mapping[str, Tensor]) -> int:
     """Bytes of the tensors' values.
 
+    >>> import torch
     >>> nbytes({"weight": torch.zeros(10, 4)})
     160
     """
@@ -67,6 +68,7 @@ def nbytes(tensors: Mapping[str, Tensor]) -> int:
 def difference(tensors: Tensors, expected: Mapping[str, Tensor]) -> str:
     """How tensors differ from those expected in names, shapes and dtypes; empty if they match.
 
+    >>> import torch
     >>> difference({"w": torch.zeros(2)}, {"w": torch.zeros(3)})
     "tensor 'w' has shape (2,), (3,) is expected"
     """

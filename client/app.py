@@ -232,9 +232,9 @@ def shard_of_node(context: Context) -> Shard:
             classes=str(classes).split(",") if classes else None,
         )
     if "partition-id" in config and "experiment" in context.run_config:
-        from ..experiment import load
+        from ..experiment import experiment_file, load
 
-        experiment = load(Path(str(context.run_config["experiment"])))
+        experiment = load(experiment_file(str(context.run_config["experiment"])))
         clients = int(config.get("num-partitions", experiment.data.clients))
         data = experiment.data.model_copy(update={"clients": clients})
         shards = make_shards(experiment.model_copy(update={"data": data}))

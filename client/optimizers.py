@@ -62,9 +62,7 @@ def adam(
 
     Paper: Kingma and Ba 2015, arXiv 1412.6980.
     """
-    return torch.optim.Adam(
-        params, lr, (beta1, beta2), weight_decay=weight_decay, foreach=True
-    )
+    return torch.optim.Adam(params, lr, (beta1, beta2), weight_decay=weight_decay, foreach=True)
 
 
 def adamw(
@@ -79,6 +77,4 @@ def adamw(
 
     Paper: Loshchilov and Hutter 2019, arXiv 1711.05101.
     """
-    return torch.optim.AdamW(
-        params, lr, (beta1, beta2), weight_decay=weight_decay, foreach=True
-    )
+    return torch.optim.AdamW(params, lr, (beta1, beta2), weight_decay=weight_decay, foreach=True)

@@ -1,4 +1,4 @@
-"""A site's ClientApp: over the data that its owner points at, importing only what the owner allows."""
+"""A site's ClientApp: over its owner's data, importing only what the owner allows."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def make_site_app(site: Site, shard: Shard) -> Callable[[Message, Context], Mess
 
 
 class _Restricted:
-    def __init__(
-        self, app: Callable[[Message, Context], Message], allowed: Sequence[str]
-    ) -> None:
+    def __init__(self, app: Callable[[Message, Context], Message], allowed: Sequence[str]) -> None:
         self._app = app
         self._allowed = allowed
 

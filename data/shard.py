@@ -63,7 +63,8 @@ class Dataset:
 class ShardSource(Protocol):
     """Shards by client index, made when asked for: a population may be a million."""
 
-    schema: Schema
+    @property
+    def schema(self) -> Schema: ...
 
     def __len__(self) -> int: ...
 

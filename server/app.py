@@ -14,7 +14,7 @@ from .. import registry
 from ..data import central_test
 from ..data.shard import Dataset, Shard
 from ..errors import BadInput, UmbelError
-from ..experiment import Experiment, load
+from ..experiment import Experiment, experiment_file, load
 from ..schema import Schema
 from ..strategies.strategy import Strategy
 from .drivers import Composed, Driver
@@ -83,9 +83,7 @@ def make_driver(strategy: FlowerStrategy, seed: int) -> Driver:
     return Composed(strategy, seed) if isinstance(strategy, Strategy) else Stock(strategy, seed)
 
 
-def test_shard(
-    experiment: Experiment, dataset: Dataset | None
-) -> Callable[[Schema], Shard | None]:
+def test_shard(experiment: Experiment, dataset: Dataset | None) -> Callable[[Schema], Shard | None]:
     """How to get the server's test set: `data.test` if it is named, else the test part that
     the data set brings, else none."""
 
@@ -112,7 +110,7 @@ def main(grid: Grid, context: Context) -> None:
         raise UmbelError("the run configuration names no experiment: --run-config 'experiment=...'")
     from ..progress import Progress
 
-    experiment = load(Path(str(context.run_config["experiment"])))
+    experiment = load(experiment_file(str(context.run_config["experiment"])))
     nodes = len(list(grid.get_node_ids()))
     if nodes:
         data = experiment.data.model_copy(update={"clients": nodes})

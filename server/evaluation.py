@@ -37,9 +37,7 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
     examples = sums.get("examples", 0.0)
     if not examples:
         return {}
-    return {
-        name: value if name == "examples" else value / examples for name, value in sums.items()
-    }
+    return {name: value if name == "examples" else value / examples for name, value in sums.items()}
 
 
 class CentralTest:

@@ -62,9 +62,9 @@ def exchange(
     while pending:
         arrived = list(grid.pull_messages(list(pending)))
         for message in arrived:
-            node = pending.pop(message.metadata.reply_to_message_id, None)
-            if node is None:
+            if message.metadata.reply_to_message_id not in pending:
                 continue
+            node = pending.pop(message.metadata.reply_to_message_id)
             left = end - time.monotonic()
             if _is_lost(message) and node not in retried and left > 0:
                 retried.add(node)

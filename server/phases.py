@@ -232,5 +232,11 @@ def _open(reply: Reply) -> tuple[dict[str, Any], bytes]:
 
 
 def _row(client: str, status: str, reason: str) -> dict[str, Any]:
-    return {"client": client, "examples": None, "loss": None, "seconds": None, "status": status,
-            "reason": reason}
+    return {
+        "client": client,
+        "examples": None,
+        "loss": None,
+        "seconds": None,
+        "status": status,
+        "reason": reason,
+    }

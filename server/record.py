@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ VERSIONS = ("flwr", "torch", "numpy", "safetensors", "pydantic", "scikit-learn")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's files. `run` names the run for its clients, also after it was resumed."""
+    """A run's files. `run` names the run for its clients, also after it was resumed; `fresh`
+    says that nothing lay in the folder before."""
 
     path: Path
     run: str
     runtime: str
     options: Mapping[str, Any]
+    fresh: bool = False
 
     @classmethod
     def create(
@@ -58,11 +61,12 @@ class RunFolder:
             raise BadInput(f"{path}: holds a run already; name another folder, or umbel resume it")
         elif path.exists() and not path.is_dir():
             raise BadInput(f"{path}: is a file; name a folder for the run")
+        fresh = not path.exists() or not any(path.iterdir())
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{path}: cannot be made: {error.strerror}") from error
-        folder = cls(path, f"{name}-{secrets.token_hex(4)}", runtime, dict(options or {}))
+        folder = cls(path, f"{name}-{secrets.token_hex(4)}", runtime, dict(options or {}), fresh)
         write_text(path / "experiment.toml", experiment.to_toml())
         folder.write_environment({})
         return folder
@@ -112,13 +116,14 @@ class RunFolder:
         write_text(self.path / "environment.json", json.dumps({**known, **facts}, indent=2) + "\n")
 
     def discard(self) -> None:
-        """Take back what `create` wrote, unless a round was finished since; other files stay."""
+        """Take back a folder that `create` made for a run that was refused before round 1."""
         if self.checkpoint.exists():
+            return
+        if self.fresh:
+            shutil.rmtree(self.path)
             return
         for name in ("experiment.toml", "environment.json"):
             (self.path / name).unlink(missing_ok=True)
-        if not any(self.path.iterdir()):
-            self.path.rmdir()
 
     def add_round(self, record: Mapping[str, Any]) -> None:
         """Append one round to metrics.jsonl."""

@@ -64,9 +64,7 @@ class Stock:
         arrays = ArrayRecord(cast("Any", _as_flower(model)))
         config = ConfigRecord()
         with _seeded(self._seed, round, f"flower, attempt {attempt}"):
-            messages = list(
-                self._strategy.configure_train(round, arrays, config, _Nodes(nodes))
-            )
+            messages = list(self._strategy.configure_train(round, arrays, config, _Nodes(nodes)))
         self._requests = {message.metadata.dst_node_id: message for message in messages}
         positions = {node: position for position, node in enumerate(nodes)}
         told: dict[str, Any] = {}

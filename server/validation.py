@@ -17,9 +17,7 @@ from .ordering import Parcel
 GROUPS = frozenset({"update", "extra", "statistics"})
 
 
-def read_update(
-    parcel: Parcel, client: str, expected: Tensors, max_examples: int
-) -> Update:
+def read_update(parcel: Parcel, client: str, expected: Tensors, max_examples: int) -> Update:
     """A client's parcel as an update.
 
     Raises UpdateRefused, with the reason, if it comes from another client, misses a tensor or
@@ -77,6 +75,6 @@ def _check_finite(tensors: Tensors) -> None:
     for name, tensor in tensors.items():
         # A sum is finite only if every value is, and takes one pass; only where it is not,
         # since large finite values can overflow it, is every value looked at.
-        if tensor.is_floating_point() and not math.isfinite(tensor.sum().item()):
-            if not bool(torch.isfinite(tensor).all()):
-                raise UpdateRefused(f"tensor {name!r} holds values that are not finite")
+        suspect = tensor.is_floating_point() and not math.isfinite(tensor.sum().item())
+        if suspect and not bool(torch.isfinite(tensor).all()):
+            raise UpdateRefused(f"tensor {name!r} holds values that are not finite")

@@ -67,7 +67,8 @@ class Combine(Protocol[State]):
     whether the state stays as large when more clients are folded in.
     """
 
-    streams: bool
+    @property
+    def streams(self) -> bool: ...
 
     def init(self, model: Tensors) -> State:
         """The state before any update; `model` is what the cohort was sent."""

@@ -57,9 +57,8 @@ class Strategy(flower.Strategy):
         generator = numpy_generator(self.seed, purpose="select", round=server_round)
         chosen = self.select(Selection(server_round, len(nodes), generator))
         self._session.model = dict(arrays.to_torch_state_dict())
-        return _messages(
-            arrays, config, server_round, MessageType.TRAIN, [nodes[position] for position in chosen]
-        )
+        members = [nodes[position] for position in chosen]
+        return _messages(arrays, config, server_round, MessageType.TRAIN, members)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -124,7 +123,7 @@ def _examples(reply: Message) -> float:
     [metrics] = reply.content.metric_records.values()
     value = metrics["num-examples"]
     if isinstance(value, list):
-        raise ValueError("num-examples is a list: one number a client is needed")
+        raise TypeError("num-examples is a list: one number a client is needed")
     return float(value)
 
 

@@ -89,7 +89,12 @@ def test_wrong_usage_is_exit_code_2(umbel, arguments):
 def make_bad_data(folder):
     (folder / "empty").mkdir()
     (folder / "no-label.csv").write_text("a,b\n1,2\n3,4\n")
-    np.savez(folder / "outside.npz", x=np.zeros((3, 2), np.float32), y=np.array([0, 1, 7]), classes=["a", "b"])
+    np.savez(
+        folder / "outside.npz",
+        x=np.zeros((3, 2), np.float32),
+        y=np.array([0, 1, 7]),
+        classes=["a", "b"],
+    )
     for name in ("cat", "dog"):
         (folder / "images" / name).mkdir(parents=True)
         (folder / "images" / name / "broken.png").write_bytes(b"not a picture")

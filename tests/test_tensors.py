@@ -20,9 +20,7 @@ DTYPES = [
     )
 )
 def test_every_dtype_and_shape_survives_packing(layout):
-    tensors = {
-        name: (torch.rand(shape) * 100).to(dtype) for name, (dtype, shape) in layout.items()
-    }
+    tensors = {name: (torch.rand(shape) * 100).to(dtype) for name, (dtype, shape) in layout.items()}
     again = unpack(pack(tensors))
     assert sorted(again) == sorted(tensors)
     for name, tensor in tensors.items():

@@ -31,7 +31,8 @@ def train(model, paradigm, prepared, optimizer, effort, local=None):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}]
+    "parameters",
+    [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}],
 )
 def test_training_takes_the_steps_of_torchs_sgd(parameters):
     model, paradigm, prepared = parts()
@@ -57,7 +58,9 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient():
     before = [p.detach().clone() for p in model.parameters()]
     effort = Effort(epochs=1, steps=1, batch_size=0, clip_norm=1e-3)
     train(model, paradigm, prepared, GradientDescent(trainable(model), 1.0), effort)
-    moved = torch.cat([(p.detach() - b).flatten() for p, b in zip(model.parameters(), before, strict=True)])
+    moved = torch.cat(
+        [(p.detach() - b).flatten() for p, b in zip(model.parameters(), before, strict=True)]
+    )
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -76,7 +79,9 @@ def test_a_strong_proximal_term_holds_the_model_where_it_was():
         model, paradigm, prepared = parts()
         before = [p.detach().clone() for p in model.parameters()]
         train(model, paradigm, prepared, GradientDescent(trainable(model), 0.1), effort, local)
-        return sum((p.detach() - b).norm().item() for p, b in zip(model.parameters(), before, strict=True))
+        return sum(
+            (p.detach() - b).norm().item() for p, b in zip(model.parameters(), before, strict=True)
+        )
 
     assert drift(Proximal(5.0)) < 0.5 * drift(Plain())
     assert drift(Proximal(0.0)) == drift(Plain())

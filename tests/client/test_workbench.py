@@ -91,7 +91,12 @@ def test_cache_of_prepared_shards_is_bounded(monkeypatch):
 
 
 def test_schedule_scales_the_learning_rate_of_the_round():
-    own = bench(client={"optimizer": {"name": "sgd", "lr": 0.4}, "schedule": {"name": "exponential", "decay": 0.5}})
+    own = bench(
+        client={
+            "optimizer": {"name": "sgd", "lr": 0.4},
+            "schedule": {"name": "exponential", "decay": 0.5},
+        }
+    )
     assert [own.optimizer(round)[1] for round in (1, 2, 3)] == [0.4, 0.2, 0.1]
 
 

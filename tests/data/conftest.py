@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from umbel.data import Dataset
 from umbel.experiment import Experiment
 from umbel.schema import Schema

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from umbel.data import load_dataset
 from umbel.errors import BadInput
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from umbel.data import Dataset, bundled, carriers, fetch, fetching, load_dataset
 from umbel.errors import BadInput, UmbelError
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from umbel.data.flower import GROUP, LABEL, divide, partitioners
 from umbel.data.pool import Pool
 

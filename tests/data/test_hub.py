@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+
 from umbel.data import load_dataset
 from umbel.errors import BadInput
 

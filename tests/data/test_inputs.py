@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from umbel.data.tensors import to_inputs
 from umbel.schema import Schema
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from umbel import registry
 from umbel.data import Dataset, Pool, make_shards
 from umbel.data.catalogue import PARTITIONERS

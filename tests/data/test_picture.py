@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from umbel.data import Dataset, make_shards, plot_partition
 from umbel.data.picture import class_counts
 from umbel.errors import BadInput

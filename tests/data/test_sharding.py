@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from umbel.data import UNLABELLED, Dataset, central_test, load_dataset, make_shards
 from umbel.data.shard import held_out_rows
 from umbel.data.sharding import keep_labels

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from umbel.data.sources import parse_source, resolve_source
 from umbel.errors import BadInput
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from umbel.data import Dataset, load_dataset, make_shards, read_shard, write_shards
 from umbel.errors import BadInput
 from umbel.experiment import Experiment

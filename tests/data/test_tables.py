@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+
 from umbel.data import Dataset, load_dataset
 from umbel.errors import BadInput
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from umbel import registry
 from umbel.data.tensors import to_inputs
 from umbel.errors import BadInput

@@ -43,7 +43,7 @@ def test_an_epoch_holds_every_example_once(paradigm, size):
 
 def test_evaluation_sums_are_those_of_a_direct_computation(paradigm):
     model = paradigm.build(SCHEMA)
-    prepared = paradigm.prepare(shard(([0, 1, 2] * 400)))
+    prepared = paradigm.prepare(shard([0, 1, 2] * 400))
     sums = paradigm.evaluate(model, prepared)
     logits = model(prepared["x"])
     expected = nn.functional.cross_entropy(logits, prepared["y"], reduction="sum").item()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from umbel.server.app import run_experiment
 from umbel.server.record import RunFolder
 from umbel.simulation.grid import InProcessGrid
 from umbel.strategies import Local
-
 
 
 def envelope_of(reply: Message) -> Envelope:
@@ -148,5 +146,3 @@ def raised(message: Message, reply: Message) -> Message:
 def lost(message: Message, reply: Message) -> Message:
     """A fault: the reply did not get through."""
     return Message(Error(4, "reply lost"), reply_to=message)
-
-

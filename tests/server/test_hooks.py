@@ -11,7 +11,9 @@ from umbel.tensors import read_tensors
 
 def test_statistics_are_added_up_and_come_back_in_the_next_round(bench):
     their_paradigms.CountsLabels.received.clear()
-    experiment = bench.experiment(paradigm="their_paradigms:CountsLabels", data={"clients": 3, "held_out": 0.0})
+    experiment = bench.experiment(
+        paradigm="their_paradigms:CountsLabels", data={"clients": 3, "held_out": 0.0}
+    )
     clients = bench.clients(experiment)
     bench.run(clients)
     expected = np.bincount(clients.shards.dataset.train["y"], minlength=10)
@@ -23,7 +25,9 @@ def test_statistics_are_added_up_and_come_back_in_the_next_round(bench):
 
 def test_a_closed_form_is_the_mean_over_all_examples(bench):
     experiment = bench.experiment(
-        paradigm="their_paradigms:Mean", data={"clients": 5, "held_out": 0.0}, evaluation={"federated": False}
+        paradigm="their_paradigms:Mean",
+        data={"clients": 5, "held_out": 0.0},
+        evaluation={"federated": False},
     )
     clients = bench.clients(experiment)
     summary = bench.run(clients)
@@ -38,9 +42,19 @@ def test_kept_tensors_never_travel_and_are_each_clients_own(bench):
     clients = bench.clients(experiment)
     summary = bench.run(clients)
     model, _ = read_tensors(summary.folder.model)
-    fresh = bench.run(bench.clients(bench.experiment(experiment={"rounds": 1, "seed": 5}, client={"optimizer": {"name": "sgd", "lr": 1e-30}})), out="fresh")
+    fresh = bench.run(
+        bench.clients(
+            bench.experiment(
+                experiment={"rounds": 1, "seed": 5},
+                client={"optimizer": {"name": "sgd", "lr": 1e-30}},
+            )
+        ),
+        out="fresh",
+    )
     assert torch.equal(model["head.weight"], read_tensors(fresh.folder.model)[0]["head.weight"])
-    assert not torch.equal(model["body.1.weight"], read_tensors(fresh.folder.model)[0]["body.1.weight"])
+    assert not torch.equal(
+        model["body.1.weight"], read_tensors(fresh.folder.model)[0]["body.1.weight"]
+    )
     store = StateStore(bench.tmp_path / "state")
     heads = [
         store.load(summary.folder.run, f"client-{index}", before=99)["kept/head.weight"]

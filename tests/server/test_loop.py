@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from faulty import changed, lost, raised
+
 from umbel.errors import BadInput, UmbelError
 from umbel.server.checkpoint import Checkpoint
 from umbel.server.record import RunFolder
@@ -158,7 +158,11 @@ def test_too_few_updates_end_the_run_with_the_reason_and_a_whole_checkpoint(benc
 
 @pytest.mark.parametrize("strategy", ["fedavg", "flwr.serverapp.strategy:FedAdam"])
 def test_an_interrupted_run_resumes_to_the_same_bytes(bench, strategy):
-    choice = {"name": strategy, "fraction": 0.5} if strategy == "fedavg" else {"name": strategy, "eta": 0.01}
+    choice = (
+        {"name": strategy, "fraction": 0.5}
+        if strategy == "fedavg"
+        else {"name": strategy, "eta": 0.01}
+    )
     experiment = bench.experiment(experiment={"rounds": 5, "seed": 5}, strategy=choice)
     calm = bench.run(bench.clients(experiment), out="calm")
     clients = bench.clients(experiment)
@@ -276,7 +280,10 @@ def test_a_strategy_object_takes_the_place_of_a_name(bench):
              "Krum", "FedProx", "QFedAvg"],
 )  # fmt: skip
 def test_flowers_own_strategies_run_and_repeat_themselves(bench, name):
-    parameters = {"FedProx": {"proximal_mu": 0.1}, "QFedAvg": {"client_learning_rate": 0.05, "q": 0.1}}
+    parameters = {
+        "FedProx": {"proximal_mu": 0.1},
+        "QFedAvg": {"client_learning_rate": 0.05, "q": 0.1},
+    }
     choice = {"name": f"flwr.serverapp.strategy:{name}", **parameters.get(name, {})}
     experiment = bench.experiment(experiment={"rounds": 2, "seed": 5}, strategy=choice)
     first = bench.run(bench.clients(experiment))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -12,7 +14,7 @@ from umbel.strategies import Fraction, Plain, Strategy
 class CountsLabels(Supervised):
     """Shares how many examples of each class a client has, and remembers what came back."""
 
-    received: list = []
+    received: ClassVar[list] = []
 
     def receive(self, context):
         self.received.append({name: tensor.clone() for name, tensor in context.items()})

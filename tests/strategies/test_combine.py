@@ -20,7 +20,13 @@ def mean_of(updates, rule=None, model=None):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.lists(VALUES, min_size=3, max_size=3), st.integers(1, 10**6)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.lists(VALUES, min_size=3, max_size=3), st.integers(1, 10**6)),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_mean_is_numpys_weighted_average(cohort):
     updates = [Update(str(i), {"w": torch.tensor(v)}, n) for i, (v, n) in enumerate(cohort)]
     weights = [n for _, n in cohort]
@@ -37,7 +43,10 @@ def test_mean_of_equal_updates_is_that_update(values, examples, clients):
 
 
 def test_uniform_weighting_ignores_the_number_of_examples():
-    updates = [Update("a", {"w": torch.tensor([0.0])}, 1), Update("b", {"w": torch.tensor([1.0])}, 99)]
+    updates = [
+        Update("a", {"w": torch.tensor([0.0])}, 1),
+        Update("b", {"w": torch.tensor([1.0])}, 99),
+    ]
     assert mean_of(updates)["w"].item() == pytest.approx(0.99)
     assert mean_of(updates, WeightedMean(uniform))["w"].item() == 0.5
 
@@ -61,7 +70,9 @@ def test_integers_and_booleans_take_the_largest_value_and_keep_their_dtype():
 
 def test_folding_leaves_the_updates_alone():
     tensors = {"w": torch.ones(3), "n": torch.tensor([1])}
-    mean_of([Update("a", tensors, 2), Update("b", {"w": torch.zeros(3), "n": torch.tensor([5])}, 2)])
+    mean_of(
+        [Update("a", tensors, 2), Update("b", {"w": torch.zeros(3), "n": torch.tensor([5])}, 2)]
+    )
     assert tensors["w"].tolist() == [1, 1, 1] and tensors["n"].tolist() == [1]
 
 

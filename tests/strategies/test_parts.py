@@ -26,7 +26,9 @@ def test_fraction_outside_its_range_is_refused(fraction):
 
 
 def test_replace_keeps_tensors_that_were_not_combined():
-    model, state = Replace().apply({"a": torch.zeros(1), "b": torch.ones(1)}, {"a": torch.ones(1)}, {}, 1)
+    model, state = Replace().apply(
+        {"a": torch.zeros(1), "b": torch.ones(1)}, {"a": torch.ones(1)}, {}, 1
+    )
     assert model["a"].item() == 1 and model["b"].item() == 1 and state == {}
 
 
