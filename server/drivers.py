@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..randomness import numpy_generator
-from ..strategies.parts import Selection, Update
+from ..strategies.parts import Plain, Selection, Update
 from ..strategies.strategy import Strategy
 from ..tensors import Tensors
 
@@ -25,6 +25,8 @@ class Driver(Protocol):
     """A strategy as the round loop sees it."""
 
     streams: bool
+    local: bool
+    """Whether clients must build the strategy too, for its local part."""
 
     def keeps(self, names: Sequence[str]) -> frozenset[str]:
         """Which of the travelling tensors stay at the clients."""
@@ -61,6 +63,7 @@ class Composed:
         self._folded: Any = None
         self._state: Tensors | None = None
         self.streams = strategy.combine.streams
+        self.local = type(strategy.local) is not Plain
 
     def keeps(self, names: Sequence[str]) -> frozenset[str]:
         return self._strategy.local.keeps(names)

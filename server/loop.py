@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from ..building import build_model, build_paradigm
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..experiment import DataSection, Experiment
+from ..experiment import DataSection, Experiment, Named
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
 from .checkpoint import Checkpoint
@@ -85,7 +85,7 @@ class _Run:
         self._last_metrics: Mapping[str, Any] = {}
         self.round = 0
         self.stop_reason = ""
-        task = {"run": setting.folder.run, "experiment": for_clients(experiment)}
+        task = {"run": setting.folder.run, "experiment": for_clients(experiment, setting.driver)}
         self._phases = Phases(setting.grid, population, setting.driver, experiment, task)
         self._phases.observer = setting.observer
 
@@ -115,7 +115,8 @@ class _Run:
         every = self._experiment.evaluation.every
         if round % every == 0 or round == self._experiment.experiment.rounds:
             with seconds("evaluate"):
-                if self._experiment.evaluation.federated:
+                held_out = self._experiment.data.held_out > 0
+                if self._experiment.evaluation.federated and held_out:
                     sent = {name: self._model[name] for name in self._travels}
                     evaluated = self._phases.evaluate(round, sent)
                     metrics["federated"] = evaluated.metrics
@@ -202,15 +203,15 @@ class Stopwatch:
         return {phase: round(seconds, 4) for phase, seconds in phases.items()}
 
 
-def for_clients(experiment: Experiment) -> str:
+def for_clients(experiment: Experiment, driver: Driver) -> str:
     """The part of an experiment that a client needs, as JSON: no path or setting of the
-    server's leaves it."""
+    server's leaves it, and no strategy that has nothing to do there."""
     told = Experiment(
         experiment=experiment.experiment,
         data=DataSection(held_out=experiment.data.held_out),
         model=experiment.model,
         paradigm=experiment.paradigm,
-        strategy=experiment.strategy,
+        strategy=experiment.strategy if driver.local else Named(name="fedavg"),
         client=experiment.client,
     )
     return told.to_json()

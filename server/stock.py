@@ -49,6 +49,7 @@ class Stock:
     """Drives a strategy of Flower's; the cohort's updates are held until the round ends."""
 
     streams = False
+    local = False
 
     def __init__(self, strategy: FlowerStrategy, seed: int) -> None:
         self._strategy = strategy

@@ -76,3 +76,40 @@ def test_a_local_part_sends_more_and_keeps_state(bench):
         ("client-0", 1), ("client-1", 1), ("client-0", 2), ("client-1", 2), ("client-0", 3),
         ("client-1", 3),
     ]  # fmt: skip
+
+
+def test_a_strategy_without_a_local_part_is_not_the_clients_business(bench):
+    """A site that allows no imports still takes part under the server's own strategy."""
+    from umbel import registry
+
+    experiment = bench.experiment(strategy="their_paradigms:only_at_the_server")
+    clients = bench.clients(experiment)
+    honest = clients.app
+
+    def restricted(message, context):
+        with registry.restrict_imports(()):
+            return honest(message, context)
+
+    clients.app = restricted
+    own = bench.run(clients)
+    assert bench.log.failed == []
+    plain = bench.run(bench.clients(bench.experiment()), out="plain")
+    assert own.model_sha256 == plain.model_sha256
+
+
+def test_a_site_refuses_what_it_does_not_allow_and_says_so(bench):
+    from umbel import registry
+    from umbel.errors import UmbelError
+
+    clients = bench.clients(bench.experiment(paradigm="their_paradigms:CountsLabels", server={"retries": 0}))
+    honest = clients.app
+
+    def restricted(message, context):
+        with registry.restrict_imports(()):
+            return honest(message, context)
+
+    clients.app = restricted
+    import pytest
+
+    with pytest.raises(UmbelError, match="does not allow imports of their_paradigms"):
+        bench.run(clients)

@@ -101,3 +101,8 @@ class RemembersExtra:
 
     def finish(self, state):
         return self._mean.finish(state)
+
+
+def only_at_the_server():
+    """FedAvg by another name."""
+    return Strategy(name="only-at-the-server")

@@ -1,0 +1,87 @@
+"""The handshake: who is waited for, who is left out, and who comes back."""
+
+import pytest
+
+from umbel.errors import UmbelError
+from umbel.server.population import natural
+
+
+class Partial:
+    """A grid whose nodes appear one look after another."""
+
+    def __init__(self, grid, shown):
+        self._grid, self._shown = grid, iter(shown)
+        self._now = []
+
+    def __getattr__(self, name):
+        return getattr(self._grid, name)
+
+    def get_node_ids(self):
+        self._now = next(self._shown, self._now)
+        return self._now
+
+
+def test_the_run_waits_for_all_clients_and_orders_them_by_name(bench):
+    experiment = bench.experiment()
+    shown = [[], [3], [3, 1], [3, 1, 4], [3, 1, 4, 2]]
+    waited = bench.run(bench.clients(experiment), wrap=lambda grid: Partial(grid, shown))
+    assert bench.log.cohorts[0] == ["client-0", "client-1", "client-2", "client-3"]
+    assert waited.model_sha256 == bench.run(bench.clients(experiment), out="all").model_sha256
+
+
+def test_the_wait_ends_and_the_run_goes_on_with_those_who_came(bench):
+    experiment = bench.experiment(server={"wait": 0.3})
+    bench.run(bench.clients(experiment), wrap=lambda grid: Partial(grid, [[1, 2]]))
+    assert bench.log.cohorts[0] == ["client-0", "client-1"]
+    assert any("2 of 4 clients" in note for note in bench.log.notes)
+
+
+def test_nobody_within_the_wait_is_an_error_that_says_what_to_do(bench):
+    experiment = bench.experiment(server={"wait": 0.2})
+    with pytest.raises(UmbelError, match=r"0 of 4 clients answered.*server\.wait"):
+        bench.run(bench.clients(experiment), wrap=lambda grid: Partial(grid, [[]]))
+
+
+def test_a_client_that_joins_later_takes_part_from_then_on(bench):
+    experiment = bench.experiment(server={"wait": 0.1})
+    clients = bench.clients(experiment)
+    grids = []
+
+    def wrap(grid):
+        grids.append(Partial(grid, [[1, 2, 3]]))
+        return grids[0]
+
+    honest = bench.log.round_finished
+
+    def join(record):
+        honest(record)
+        grids[0]._shown = iter([[1, 2, 3, 4]])
+
+    bench.log.round_finished = join
+    bench.run(clients, wrap=wrap)
+    assert [len(cohort) for cohort in bench.log.cohorts] == [3, 4, 4]
+
+
+def test_a_large_population_is_asked_only_when_it_takes_part(bench):
+    experiment = bench.experiment(
+        data={"clients": 5000, "partition": {"name": "bootstrap", "examples": 20}},
+        strategy={"name": "fedavg", "fraction": 0.001},
+        evaluation={"clients": 3},
+    )
+    clients = bench.clients(experiment)
+    queries = []
+    honest = clients.app
+
+    def counted(message, context):
+        if message.metadata.message_type == "query":
+            queries.append(message.metadata.dst_node_id)
+        return honest(message, context)
+
+    clients.app = counted
+    summary = bench.run(clients)
+    assert summary.status == "finished"
+    assert len(queries) == len(set(queries)) <= 1 + 3 * (5 + 3)
+
+
+def test_names_are_ordered_as_people_count():
+    assert sorted(["b", "client-10", "client-9", "a1"], key=natural) == ["a1", "b", "client-9", "client-10"]

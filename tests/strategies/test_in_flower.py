@@ -1,0 +1,87 @@
+"""umbel's strategies inside a plain Flower ServerApp, over clients that know nothing of umbel."""
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
+from flwr.serverapp.strategy import Strategy as FlowersStrategy
+
+from umbel.simulation.grid import InProcessGrid
+from umbel.strategies import FedAvg, FedProx, WeightedMean
+
+
+def plain_clients():
+    """Node k adds k to every weight and says it has 10 k examples."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        arrays = message.content["arrays"].to_torch_state_dict()
+        moved = {name: value + context.node_id for name, value in arrays.items()}
+        metrics = {"num-examples": 10 * context.node_id, "train_loss": 1.0 / context.node_id}
+        content = {"arrays": ArrayRecord(moved), "metrics": MetricRecord(metrics)}
+        return Message(RecordDict(content), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message, context):
+        metrics = {"num-examples": 10, "eval_acc": float(context.node_id)}
+        return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+    return app
+
+
+def play(strategy, rounds=3):
+    app = ServerApp()
+    found = {}
+
+    @app.main()
+    def main(grid, context):
+        start = ArrayRecord({"w": torch.tensor([1.0, 2.0]), "steps": torch.tensor([0])})
+        found["result"] = strategy.start(grid, start, num_rounds=rounds)
+
+    with InProcessGrid(plain_clients, population=4) as grid:
+        app(grid, Context(1, 0, {}, RecordDict(), {}))
+    return found["result"]
+
+
+@pytest.mark.parametrize("make", [FedAvg, FedProx])
+def test_they_are_flower_strategies(make):
+    assert isinstance(make(), FlowersStrategy)
+
+
+def test_fedavg_gives_what_flowers_fedavg_gives():
+    own, theirs = play(FedAvg()), play(FlowersFedAvg())
+    one, other = own.arrays.to_torch_state_dict(), theirs.arrays.to_torch_state_dict()
+    torch.testing.assert_close(one["w"], other["w"], rtol=1e-6, atol=0)
+    for round in (1, 2, 3):
+        mine = own.evaluate_metrics_clientapp[round]["eval_acc"]
+        assert mine == pytest.approx(theirs.evaluate_metrics_clientapp[round]["eval_acc"])
+        assert own.train_metrics_clientapp[round]["train_loss"] == pytest.approx(
+            theirs.train_metrics_clientapp[round]["train_loss"]
+        )
+
+
+def test_integers_stay_integers_where_flowers_become_floats():
+    own = play(FedAvg(), rounds=1).arrays.to_torch_state_dict()
+    assert own["steps"].dtype == torch.int64 and own["steps"].item() == 4
+    assert play(FlowersFedAvg(), rounds=1).arrays.to_torch_state_dict()["steps"].dtype != torch.int64
+
+
+def test_parts_count_in_flower_too():
+    uniform = play(FedAvg(weighting="uniform"), rounds=1).arrays.to_torch_state_dict()
+    np.testing.assert_allclose(uniform["w"], [1 + 2.5, 2 + 2.5])
+    weighted = play(FedAvg(), rounds=1).arrays.to_torch_state_dict()
+    np.testing.assert_allclose(weighted["w"], [1 + 3.0, 2 + 3.0])
+    assert FedAvg().combine == WeightedMean()
+
+
+def test_a_fraction_selects_so_many_nodes():
+    strategy = FedAvg(fraction=0.5)
+    with InProcessGrid(plain_clients, population=4) as grid:
+        from flwr.app import ConfigRecord
+
+        messages = strategy.configure_train(1, ArrayRecord({"w": torch.ones(1)}), ConfigRecord(), grid)
+        assert len({message.metadata.dst_node_id for message in messages}) == 2
