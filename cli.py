@@ -51,9 +51,20 @@ def _example(text: str) -> str:
 
 
 @app.command(epilog=_example("umbel check examples/digits.toml --set experiment.rounds=3"))
-def check(file: File, set_: Set = None, json: Json = False) -> None:
+def check(
+    file: File,
+    set_: Set = None,
+    json: Json = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Also read the data, and divide it among the clients.")
+    ] = False,
+) -> None:
     """Check an experiment file without running it."""
     experiment = _load(file, set_)
+    if data:
+        from .data import make_shards
+
+        make_shards(experiment)
     if json:
         print(experiment.to_json())
     _say(f"{file}: good")
@@ -249,6 +260,8 @@ def fetch(
 
 def main() -> None:
     """The command's entry point: every fault is one line, and an exit code that says its kind."""
+    # As with `python -m umbel`: an experiment may name a module of the folder it is run in.
+    sys.path.append(str(Path.cwd()))
     try:
         code = app(standalone_mode=False)
     except click.ClickException as error:

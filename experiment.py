@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from .errors import BadInput
 
@@ -92,6 +100,13 @@ class ClientSection(_Table):
             raise ValueError("epochs and steps are both given; keep one")
         return self
 
+    @model_serializer(mode="wrap")
+    def _written_as_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.steps is not None:
+            written.pop("epochs", None)
+        return written
+
 
 class ServerSection(_Table):
     """`[server]`: what the server puts up with.
@@ -135,6 +150,12 @@ class EvaluationSection(_Table):
     central: bool = True
     clients: Count = 100
     stop: Stop | None = None
+
+    @model_validator(mode="after")
+    def _stop_sees_a_metric(self) -> EvaluationSection:
+        if self.stop is not None and not (self.federated or self.central):
+            raise ValueError("stop needs federated or central evaluation; both are off")
+        return self
 
 
 class SimulationSection(_Table):

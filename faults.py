@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def read(path: Path, overrides: Sequence[str]) -> Experiment:
         raise BadInput(f"{path}: not TOML: {error}") from None
     for override in overrides:
         _override(content, override)
+    _name_defaults(content)
     data = content.get("data")
     if isinstance(data, dict):
         for key in ("source", "test"):
@@ -114,6 +116,31 @@ def _override(content: dict[str, Any], text: str) -> None:
     table[parts[-1]] = parsed
 
 
+def _name_defaults(content: dict[str, Any]) -> None:
+    """Give each table of parameters that has no name the name that it has by default."""
+    for key in _NAMED:
+        *path, last = key.split(".")
+        table: Any = content
+        default: Any = Experiment()
+        for part in path:
+            table = table.get(part) if isinstance(table, dict) else None
+            default = getattr(default, part)
+        choice = table.get(last) if isinstance(table, dict) else None
+        if isinstance(choice, dict) and "name" not in choice and not _slip("name", choice):
+            table[last] = {"name": getattr(default, last).name, **choice}
+
+
+def _slip(wanted: str, found: object) -> str | None:
+    """The key of a table that is most likely a misspelt `wanted`.
+
+    >>> _slip("name", {"nam": "fedavg"}), _slip("name", {"fraction": 0.5})
+    ('nam', None)
+    """
+    keys = [key for key in found if isinstance(key, str)] if isinstance(found, dict) else []
+    close = difflib.get_close_matches(wanted, keys, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
 def _line(fault: dict[str, Any], model: type[BaseModel]) -> str:
     location = [str(part) for part in fault["loc"]]
     key = ".".join(location)
@@ -124,6 +151,10 @@ def _line(fault: dict[str, Any], model: type[BaseModel]) -> str:
         reason = str(fault["ctx"]["error"])
         return f"{key}: {reason}" if key else reason
     if fault["type"] == "missing":
+        slip = _slip(location[-1], fault["input"])
+        if slip is not None:
+            slipped = ".".join([*location[:-1], slip])
+            return f"{slipped}: unknown key{registry.nearest(slip, location[-1:])}"
         return f"{key}: missing"
     message = fault["msg"].replace("Input should be", "must be")
     if fault["type"] == "model_type":

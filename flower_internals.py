@@ -144,7 +144,7 @@ def error_message(message: Message, code: int, reason: str) -> Message:
 
 def message_to_bytes(message: Message) -> bytes:
     """A message with its content as protobuf."""
-    return message_to_proto(message).SerializeToString()
+    return bytes(message_to_proto(message).SerializeToString())
 
 
 def message_from_bytes(data: bytes) -> Message:
@@ -226,6 +226,20 @@ def runtime_client(
     return RuntimeHttpClient.from_server_address(
         address, root_certificates is None, root_certificates, interceptors=interceptors
     )
+
+
+def build_bundle(pyproject: bytes) -> bytes:
+    """An app bundle (FAB) that holds a pyproject.toml and nothing else."""
+    from flwr.cli.build import build_fab_from_files
+
+    return build_fab_from_files({"pyproject.toml": pyproject})[0]
+
+
+def is_healthy(client: ControlHttpClient, address: str, *, secure: bool) -> bool:
+    """Whether a SuperLink answers at an address; raises httpx.HTTPError where nothing does."""
+    scheme = "https" if secure else "http"
+    # The client behind Flower's trusts the certificates that it was given and no others.
+    return bool(client._client.get(f"{scheme}://{address}/health").is_success)
 
 
 def refusal(error: httpx.HTTPStatusError) -> str:

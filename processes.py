@@ -1,4 +1,4 @@
-"""Child processes that never outlive their purpose."""
+"""Child processes that never outlive their purpose, and files that are not for others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -64,3 +65,11 @@ def last_line(log: Path) -> str:
         return "its log is gone"
     said = [line.strip() for line in lines if line.strip()]
     return said[-1][:300] if said else "it said nothing"
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, under a temporary name first."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)

@@ -18,11 +18,15 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import umbel
+from umbel.experiment import Experiment
 from umbel.rounds import evaluation
+from umbel.server.observer import Silent
 
 FOLDER = Path(__file__).parent / "mcmahan"
 
@@ -38,29 +42,26 @@ class Row:
 
 ROWS = {
     "2nn-iid": Row("2nn-iid.toml", 87, (0.1, 0.05, 0.2)),
-    "cnn-iid": Row("cnn-iid.toml", 20, (0.1, 0.05, 0.2)),
-    "cnn-noniid": Row("cnn-noniid.toml", 350, (0.05, 0.1, 0.02)),
+    "cnn-iid": Row("cnn-iid.toml", 20, (0.2, 0.1, 0.05)),
+    "cnn-noniid": Row("cnn-noniid.toml", 350, (0.1, 0.05, 0.2)),
 }
 
 
-class Watch:
+class Watch(Silent):
     """Prints each round's test accuracy to standard error."""
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._started = time.perf_counter()
 
-    def started(self, experiment: object, clients: int, first_round: int = 1) -> None:
+    def started(self, experiment: Experiment, clients: int, first_round: int = 1) -> None:
         print(f"{self._label}: {clients} clients, from round {first_round}", file=sys.stderr)
-
-    def round_started(self, round: int, cohort: object) -> None:
-        return
 
     def reply(self, client: str, ok: bool, reason: str = "") -> None:
         if not ok:
             print(f"{self._label}: {client}: {reason}", file=sys.stderr)
 
-    def round_finished(self, record: dict[str, object]) -> None:
+    def round_finished(self, record: Mapping[str, Any]) -> None:
         accuracy = evaluation(record, "central", "accuracy")
         seconds = time.perf_counter() - self._started
         print(
@@ -69,14 +70,11 @@ class Watch:
             flush=True,
         )
 
-    def finished(self, summary: object) -> None:
-        return
-
     def note(self, text: str) -> None:
         print(f"{self._label}: {text}", file=sys.stderr)
 
 
-def run(name: str, rate: float, out: Path, overrides: list[str]) -> dict[str, object]:
+def run(name: str, rate: float, out: Path, overrides: list[str]) -> dict[str, Any]:
     """One run of one row; goes on where an earlier one in `out` was interrupted."""
     settings = [f"client.optimizer.lr={rate}", *overrides]
     experiment = umbel.load(FOLDER / ROWS[name].file, settings)

@@ -17,7 +17,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from umbel.experiment import Experiment
+from umbel.server.observer import Silent
+from umbel.simulation.engine import simulate
 
 COHORT = 50
 ALLOWED = 1.10
@@ -30,38 +36,20 @@ def peak(process: int | str) -> int:
     return 1024 * int(found.group(1)) if found else 0
 
 
-class Meter:
+class Meter(Silent):
     """An observer that reads the peaks of this process and its workers after each round."""
 
     def __init__(self) -> None:
         self.highest = 0
 
-    def round_finished(self, record: object) -> None:
+    def round_finished(self, record: Mapping[str, Any]) -> None:
         children = Path("/proc/self/task").glob("*/children")
         workers = {child for path in children for child in path.read_text().split()}
         self.highest = max(self.highest, peak("self") + sum(peak(worker) for worker in workers))
 
-    def started(self, experiment: object, clients: int, first_round: int = 1) -> None:
-        return
-
-    def round_started(self, round: int, cohort: object) -> None:
-        return
-
-    def reply(self, client: str, ok: bool, reason: str = "") -> None:
-        return
-
-    def finished(self, summary: object) -> None:
-        return
-
-    def note(self, text: str) -> None:
-        return
-
 
 def run(population: int, workers: int, rounds: int) -> int:
     """Simulate in this process; its peak and its workers' in bytes."""
-    from umbel.experiment import Experiment
-    from umbel.simulation.engine import simulate
-
     experiment = Experiment(
         experiment={"rounds": rounds},
         data={

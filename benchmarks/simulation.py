@@ -19,6 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Case:
     """One row of the table; `targets` are the ratios not to exceed, by number of workers."""
 
     name: str
-    model: dict[str, object]
+    model: dict[str, Any]
     clients: int
     examples: int
     cohort: int
@@ -113,7 +114,7 @@ def umbel_rounds(case: Case, workers: int) -> tuple[list[float], list[list[int]]
     return [record["seconds"]["total"] for record in records], cohorts
 
 
-def measure(case: Case, repeats: int) -> dict[str, object]:
+def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Medians over all rounds of all repeats."""
     dataset = load_dataset("mnist")
     umbel: dict[int, list[float]] = {workers: [] for workers in case.targets}

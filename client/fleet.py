@@ -109,37 +109,50 @@ class FleetLink:
         self._kept: dict[str, bytes] = {}
 
     def join(self) -> int:
-        """Become a node of the SuperLink, the same as before if it knows this node's key.
+        """Become a node of the SuperLink, the same as before if it knows this node.
 
-        A node that was killed still counts as online for up to OFFLINE_SECONDS. It knows its
-        own node id, so it first takes its former self offline and need not wait.
+        A heartbeat is enough to come back, even while the SuperLink still takes the killed
+        process for alive; the message that it had been given is then not lost.
         """
+        former = self._identity.node_at(self.address)
+        if former is not None and self._comes_back(former):
+            self.node = former
+        else:
+            self.node = self._register()
+            self._identity.remember(self.address, self.node)
+        return self.node
+
+    def _comes_back(self, node: int) -> bool:
+        request = _heartbeat(node)
+        try:
+            return bool(self.patience(lambda: self._client.SendNodeHeartbeat(request)).success)
+        except (httpx.HTTPStatusError, RuntimeError):
+            return False
+
+    def _register(self) -> int:
+        """Have the SuperLink know this node's key, and go online."""
         key = public_pem(self._identity.key)
         self._tolerant(lambda: self._client.RegisterNode(RegisterNodeFleetRequest(public_key=key)))
         request = ActivateNodeRequest(public_key=key, heartbeat_interval=HEARTBEAT_MIN_INTERVAL)
         end = time.monotonic() + 1.5 * OFFLINE_SECONDS
-        while True:
+        while time.monotonic() < end:
             answer = self._tolerant(lambda: self._client.ActivateNode(request))
             if answer is not None:
-                break
-            if time.monotonic() > end:
-                raise UmbelError(
-                    f"{self.address}: the SuperLink does not admit this node's key; register "
-                    "it there (flwr supernode register), or end the other node that uses it"
-                )
-            former = self._identity.node_at(self.address)
-            if former is not None:
-                self._leave(former)
-            self._stopped.wait(0.1)
-        self.node = int(answer.node_id)
-        self._identity.remember(self.address, self.node)
-        return self.node
+                return int(answer.node_id)
+            self._stopped.wait(0.5)
+        raise UmbelError(
+            f"{self.address}: the SuperLink does not admit this node's key; register it there "
+            "(flwr supernode register), or end the other node that uses it"
+        )
 
     def leave(self) -> None:
         """Say that the node goes offline; a SuperLink that is gone need not know."""
-        if self.node:
-            self._leave(self.node)
-        self.node = 0
+        node, self.node = self.node, 0
+        try:
+            if node:
+                self._client.DeactivateNode(DeactivateNodeRequest(node_id=node))
+        except (httpx.HTTPError, RuntimeError):
+            return
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -148,11 +161,8 @@ class FleetLink:
 
     def heartbeat(self) -> None:
         """Say that the node is alive; what goes wrong here shows in the next request."""
-        request = SendNodeHeartbeatRequest(
-            node=Node(node_id=self.node), heartbeat_interval=HEARTBEAT_MIN_INTERVAL
-        )
         try:
-            self._client.SendNodeHeartbeat(request)
+            self._client.SendNodeHeartbeat(_heartbeat(self.node))
         except (httpx.HTTPError, RuntimeError):
             return
 
@@ -217,12 +227,6 @@ class FleetLink:
         )
         self._ask(lambda: self._client.ConfirmMessageReceived(request))
 
-    def _leave(self, node: int) -> None:
-        try:
-            self._client.DeactivateNode(DeactivateNodeRequest(node_id=node))
-        except (httpx.HTTPError, RuntimeError):
-            return
-
     def _tolerant(self, request: Callable[[], Any]) -> Any:
         """A request's answer, None where the SuperLink finds that it does not apply now."""
         try:
@@ -241,3 +245,9 @@ class FleetLink:
             if error.response.status_code == FORBIDDEN:
                 raise Obsolete from error
             raise Refused(f"{self.address}: {refusal(error)}") from error
+
+
+def _heartbeat(node: int) -> SendNodeHeartbeatRequest:
+    return SendNodeHeartbeatRequest(
+        node=Node(node_id=node), heartbeat_interval=HEARTBEAT_MIN_INTERVAL
+    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput
 from ..flower_internals import key_from_pem, key_to_pem, new_key
+from ..processes import write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -82,14 +81,6 @@ class Identity:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, under a temporary name first."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
 
 
 def _load_key(path: Path, *, fresh: bool) -> EllipticCurvePrivateKey:

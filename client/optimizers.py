@@ -20,11 +20,11 @@ class GradientDescent:
 
     def __init__(self, params: Iterable[Parameter], lr: float) -> None:
         self._parameters = [parameter.detach() for parameter in params]
-        self._lr = lr
+        self.rate = lr
 
     def descend(self, gradients: Sequence[Tensor]) -> None:
         """One step along gradients given in the order of the parameters."""
-        torch._foreach_add_(self._parameters, list(gradients), alpha=-self._lr)
+        torch._foreach_add_(self._parameters, list(gradients), alpha=-self.rate)
 
 
 def sgd(

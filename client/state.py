@@ -49,6 +49,8 @@ class StateStore:
 
     def _rounds(self, run: str, client: str) -> list[int]:
         folder = self._path(run, client, 0).parent
+        if not folder.is_dir():
+            return []
         return [int(path.stem) for path in folder.glob("*.safetensors") if path.stem.isdigit()]
 
     def _path(self, run: str, client: str, round: int) -> Path:

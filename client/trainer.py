@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ..errors import UmbelError
-from ..paradigms.base import Batch, MetricSums, Paradigm, Prepared
+from ..paradigms.base import Batch, Descent, MetricSums, Paradigm, Prepared
 from ..strategies.parts import Local, LocalRun, Plain
 from .optimizers import GradientDescent
 
@@ -43,6 +44,8 @@ class Trainer:
     paradigm: Paradigm
     local: Local
     effort: Effort
+    descent: Descent | None = None
+    """The paradigm's quicker way to take a plain step, if it has one for this model."""
 
     def train(
         self,
@@ -53,33 +56,51 @@ class Trainer:
         generator: torch.Generator,
     ) -> Trained:
         """Train `run.model` in place; raises UmbelError if the loss stops being finite."""
-        parameters = trainable(run.model)
-        plain = isinstance(self.local, Plain) and type(self.local) is Plain
-        total = torch.zeros((), dtype=torch.float64)
-        seen = steps = 0
         run.model.train()
+        step = self._step(run, optimizer, memo, generator)
+        losses: list[Tensor] = []
+        counts: list[float] = []
         for batch in self._batches(prepared, generator):
-            loss = self.paradigm.loss(run.model, batch, generator)
-            count = example_count(batch)
-            total.add_(loss.detach(), alpha=count)
-            seen += count
-            if not plain:
-                loss = self.local.loss(memo, run, loss)
+            losses.append(step(batch))
+            counts.append(example_count(batch))
+        weights = torch.tensor(counts, dtype=torch.float64)
+        total = float(torch.stack(losses).double() @ weights) if losses else 0.0
+        if not math.isfinite(total):
+            raise UmbelError(
+                f"round {run.round}: the training loss is not finite after {len(losses)} steps; "
+                "a smaller client.optimizer.lr, or client.clip_norm, may mend it"
+            )
+        return Trained(len(losses), {"loss": total, "examples": float(sum(counts))})
+
+    def _step(
+        self,
+        run: LocalRun,
+        optimizer: Optimizer | GradientDescent,
+        memo: Any,
+        generator: torch.Generator,
+    ) -> Callable[[Batch], Tensor]:
+        """How to take one step; gives the batch's mean loss, without the local part's own."""
+        plain = type(self.local) is Plain
+        descent, clip_norm = self.descent, self.effort.clip_norm
+        if descent and plain and clip_norm is None and isinstance(optimizer, GradientDescent):
+            rate = optimizer.rate
+            return lambda batch: descent(batch, rate)
+        parameters = trainable(run.model)
+
+        def step(batch: Batch) -> Tensor:
+            own = self.paradigm.loss(run.model, batch, generator)
+            loss = own if plain else self.local.loss(memo, run, own)
             gradients = list(
                 torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
             )
             if not plain:
                 gradients = self.local.gradients(memo, run, gradients)
-            if self.effort.clip_norm is not None:
-                _clip(gradients, self.effort.clip_norm)
+            if clip_norm is not None:
+                _clip(gradients, clip_norm)
             _descend(optimizer, parameters, gradients)
-            steps += 1
-        if not torch.isfinite(total):
-            raise UmbelError(
-                f"round {run.round}: the training loss is not finite after {steps} steps; "
-                "a smaller client.optimizer.lr, or client.clip_norm, may mend it"
-            )
-        return Trained(steps, {"loss": float(total), "examples": float(seen)})
+            return own.detach()
+
+        return step
 
     def _batches(self, prepared: Prepared, generator: torch.Generator) -> Iterator[Batch]:
         if example_count(prepared) == 0:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from .. import registry
 from ..building import build_model, build_paradigm
 from ..data.shard import Shard, held_out_rows
-from ..paradigms.base import Prepared, SharesStatistics, UpdatesLocally
+from ..paradigms.base import Descends, Prepared, SharesStatistics, UpdatesLocally
 from ..strategies.local import Proximal
 from ..strategies.parts import Local, Plain
 from ..strategies.strategy import Strategy
@@ -63,7 +63,9 @@ class Workbench:
         self.model = build_model(self.paradigm, experiment, schema)
         client = experiment.client
         effort = Effort(client.epochs, client.steps, client.batch_size, client.clip_norm)
-        self.trainer = Trainer(self.paradigm, local, effort)
+        paradigm = self.paradigm
+        descent = paradigm.descent(self.model) if isinstance(paradigm, Descends) else None
+        self.trainer = Trainer(paradigm, local, effort, descent)
         self._tensors: Mapping[str, Tensor] = dict(self.model.state_dict())
         self._initial = {name: value.clone() for name, value in self._tensors.items()}
         travelling = set(self.paradigm.travels(self.model))
@@ -73,6 +75,11 @@ class Workbench:
         self.travels = tuple(name for name in names if name not in kept)
         self._workplaces: OrderedDict[int, Workplace] = OrderedDict()
         self._held_bytes = 0
+        self.parameters = trainable(self.model)
+        choice = client.optimizer
+        self._optimizer = registry.resolve("optimizer", choice.name)
+        default = inspect.signature(self._optimizer).parameters["lr"].default
+        self._rate = float(choice.parameters.get("lr", default))
         self._schedule = registry.build(
             "schedule", client.schedule.name, client.schedule.parameters
         )
@@ -96,12 +103,9 @@ class Workbench:
 
     def optimizer(self, round: int) -> tuple[Optimizer | GradientDescent, float]:
         """A new optimiser, and its learning rate, which the schedule has scaled for the round."""
-        choice = self.experiment.client.optimizer
-        factory = registry.resolve("optimizer", choice.name)
-        parameters = dict(choice.parameters)
-        rate = parameters.get("lr", inspect.signature(factory).parameters["lr"].default)
-        parameters["lr"] = float(rate) * self._schedule(round)
-        return factory(trainable(self.model), **parameters), parameters["lr"]
+        rate = self._rate * self._schedule(round)
+        parameters = {**self.experiment.client.optimizer.parameters, "lr": rate}
+        return self._optimizer(self.parameters, **parameters), rate
 
     def workplace(self, key: int, open_shard: Callable[[], Shard]) -> Workplace:
         """A client's prepared shard, from the cache or made anew."""

@@ -41,6 +41,8 @@ def held_out_rows(count: int, share: float, seed: int, client: str) -> tuple[lis
     [8, 2]
     """
     size = min(round(share * count), max(0, count - 1))
+    if size == 0:
+        return list(range(count)), []
     order = numpy_generator(seed, purpose="held-out", client=client).permutation(count)
     return sorted(order[size:].tolist()), sorted(order[:size].tolist())
 

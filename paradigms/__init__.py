@@ -2,6 +2,7 @@
 
 from .base import (
     Batch,
+    Descends,
     LocalRequest,
     LocalResult,
     MetricSums,
@@ -14,6 +15,7 @@ from .supervised import Supervised
 
 __all__ = [
     "Batch",
+    "Descends",
     "LocalRequest",
     "LocalResult",
     "MetricSums",

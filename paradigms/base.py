@@ -23,6 +23,9 @@ MetricSums: TypeAlias = dict[str, float]
 """Sums over examples, by the name of their mean, and `examples`, how many there were. Sums
 add up across batches and clients; means do not."""
 
+Descent: TypeAlias = Callable[[Batch, float], Tensor]
+"""One step on a batch at a learning rate; returns the batch's mean loss before the step."""
+
 BuildModel: TypeAlias = Callable[[Schema], nn.Module]
 
 
@@ -53,6 +56,19 @@ class Paradigm(Protocol):
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         """Metric sums over the prepared examples, without gradients."""
+        ...
+
+
+@runtime_checkable
+class Descends(Protocol):
+    """A paradigm that knows a quicker way to take a step of plain gradient descent."""
+
+    def descent(self, model: nn.Module) -> Descent | None:
+        """The quicker way for a model, None where there is none.
+
+        It must move the parameters as `loss` and autograd would, but for rounding; it is used
+        where nothing else looks at the gradients.
+        """
         ...
 
 

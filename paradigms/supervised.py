@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 from ..data.shard import UNLABELLED, Shard
 from ..data.tensors import to_inputs
 from ..schema import Schema
-from .base import Batch, BuildModel, MetricSums, Prepared
+from .base import Batch, BuildModel, Descent, MetricSums, Prepared
+from .perceptron import Perceptron
 
 EVALUATION_BATCH = 512
 """Examples scored at once; it bounds memory and has no effect on the sums' meaning."""
@@ -55,6 +56,13 @@ class Supervised:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         logits = model(batch["x"])
         return cross_entropy(logits, batch["y"], label_smoothing=self._label_smoothing)
+
+    def descent(self, model: nn.Module) -> Descent | None:
+        """By hand for multilayer perceptrons."""
+        perceptron = Perceptron.of(model)
+        if perceptron is None or self._label_smoothing:
+            return None
+        return lambda batch, rate: perceptron.step(batch["x"], batch["y"], rate)
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         sums = {"loss": 0.0, "accuracy": 0.0, "examples": float(len(prepared["y"]))}

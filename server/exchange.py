@@ -72,7 +72,10 @@ def exchange(
                 pending.update({identity: node for _, identity in again if identity})
                 if node in pending.values():
                     continue
-            yield _reply(node, message)
+            if _is_lost(message) and left <= 0:
+                yield _late(node, deadline)
+            else:
+                yield _reply(node, message)
         now = time.monotonic()
         if arrived:
             waited_since = now
@@ -82,7 +85,7 @@ def exchange(
             pause = SHORTEST_PAUSE + PATIENCE * (now - waited_since)
             time.sleep(min(pause, LONGEST_PAUSE, end - now))
     for node in pending.values():
-        yield Reply(node, "late", reason=f"no reply within {deadline:g} s")
+        yield _late(node, deadline)
 
 
 def _push(
@@ -95,6 +98,10 @@ def _push(
     identities: list[str | None] = list(grid.push_messages(messages))
     identities += [None] * (len(messages) - len(identities))
     return list(zip(records, identities, strict=True))
+
+
+def _late(node: int, deadline: float) -> Reply:
+    return Reply(node, "late", reason=f"no reply within {deadline:g} s")
 
 
 def _is_lost(message: Message) -> bool:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+import httpx
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from ..errors import UmbelError
 from ..flower_internals import (
     SUPERLINK_NODE_ID,
     ConfirmMessageReceivedRequest,
@@ -35,6 +37,7 @@ from ..flower_internals import (
     inflate_message,
     message_from_envelope,
     object_ids,
+    refusal,
     set_message_id,
 )
 from ..transfer import AT_ONCE, Gone, Patience, each, fetch
@@ -104,7 +107,8 @@ class LinkGrid(Grid):
     def get_nodes(self) -> Iterable[Any]:
         """What the SuperLink knows of the nodes that are online."""
         self._check()
-        return self._patience(lambda: self._client.GetNodes(GetNodesRequest())).nodes
+        nodes: Iterable[Any] = self._ask(lambda: self._client.GetNodes(GetNodesRequest())).nodes
+        return nodes
 
     def get_node_ids(self) -> Sequence[int]:
         """The ids of the nodes that are online."""
@@ -123,7 +127,7 @@ class LinkGrid(Grid):
             messages_list=[out.announcement for out in outgoing],
             message_object_trees=[out.tree for out in outgoing],
         )
-        answer = self._patience(lambda: self._client.PushMessages(request))
+        answer = self._ask(lambda: self._client.PushMessages(request))
         self._upload(outgoing, answer.objects_to_push, answer.session_id)
         return [identity or None for identity in answer.message_ids]
 
@@ -167,7 +171,7 @@ class LinkGrid(Grid):
     def _announce(self, message_ids: list[str]) -> None:
         """Ask which replies there are and begin to fetch them."""
         request = PullAppMessagesRequest(message_ids=message_ids)
-        answer = self._patience(lambda: self._client.PullMessages(request))
+        answer = self._ask(lambda: self._client.PullMessages(request))
         for envelope, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
             announced = message_from_envelope(envelope)
             replies_to = announced.metadata.reply_to_message_id
@@ -180,17 +184,21 @@ class LinkGrid(Grid):
         end = time.monotonic() + UPLOAD_SECONDS
         try:
             contents = each(self._movers, lambda name: self._pull(name, end), object_ids(tree))
-            message = inflate_message(announced, tree, contents)
-        except (Gone, ValueError, TypeError, KeyError) as error:
+        except Gone as error:
             return error_message(announced, ErrorCode.MESSAGE_UNAVAILABLE, str(error))
         self._confirm(identity)
+        try:
+            message = inflate_message(announced, tree, contents)
+        except Exception as error:  # noqa: BLE001  # A client's bytes cost it its reply, no more.
+            reason = f"the reply cannot be read: {type(error).__name__}: {error}"
+            return error_message(announced, ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason)
         set_message_id(message, identity)
         return message
 
     def _pull(self, name: str, end: float) -> bytes:
         request = PullObjectRequest(node=self._node, run_id=self._run.run_id, object_id=name)
         return fetch(
-            lambda: self._patience(lambda: self._client.PullObject(request)),
+            lambda: self._ask(lambda: self._client.PullObject(request)),
             name,
             end,
             self._stopped,
@@ -219,7 +227,17 @@ class LinkGrid(Grid):
             )
             # Not stored is no fault: a quick node has answered before the message object, which
             # it does not need, was here; or this request is a repeated one.
-            self._patience(lambda: self._client.PushObject(request))
+            self._ask(lambda: self._client.PushObject(request))
             return b""
 
         each(self._movers, push, contents)
+
+    def _ask(self, request: Callable[[], Any]) -> Any:
+        """A request's answer, once the SuperLink can be reached; a refusal ends the run."""
+        try:
+            return self._patience(request)
+        except httpx.HTTPStatusError as error:
+            self._check()
+            raise UmbelError(
+                f"the SuperLink refuses the run: {refusal(error)}; go on with umbel resume"
+            ) from error

@@ -75,8 +75,8 @@ class Population:
         pause = 0.01
         while True:
             nodes = self._grid.get_node_ids()
-            if not isinstance(nodes, Sequence):
-                nodes = list(nodes)
+            # A simulated population of a million is a range, and stays one.
+            nodes = nodes if isinstance(nodes, range) else sorted(nodes)
             if len(nodes) > ASKED_AT_ONCE:
                 self._order = nodes
                 self.ask(nodes[:1])

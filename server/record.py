@@ -120,7 +120,7 @@ class RunFolder:
         if self.checkpoint.exists():
             return
         if self.fresh:
-            shutil.rmtree(self.path)
+            shutil.rmtree(self.path, ignore_errors=True)
             return
         for name in ("experiment.toml", "environment.json"):
             (self.path / name).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ What follows is what Flower's own `flwr-serverapp` does, in the same order.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from flwr.cli.build import build_fab_from_files
 
 from ..errors import BadInput, UmbelError
 from ..flower_internals import (
@@ -29,7 +29,9 @@ from ..flower_internals import (
     StartRunRequest,
     SubStatus,
     assume_server_identity,
+    build_bundle,
     control_client,
+    is_healthy,
     refusal,
     run_from_proto,
     runtime_client,
@@ -131,24 +133,24 @@ def submitted(link: Link, check: Callable[[], None] = lambda: None) -> Iterator[
 
 def reach(link: Link) -> None:
     """Make sure that a SuperLink answers; raises BadInput if none does."""
-    scheme = "http" if link.root_certificates is None else "https"
     client = control_client(link.address, root_certificates=link.root_certificates)
     try:
-        # Flower's client already trusts the given certificates and no others.
-        answer = client._client.get(f"{scheme}://{link.address}/health")
-        answer.raise_for_status()
+        found = is_healthy(client, link.address, secure=link.root_certificates is not None)
+        reason = "something else does"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise BadInput(
-            f"{link.address}: no SuperLink answers there ({type(error).__name__}: {error}); "
-            "start one with umbel server, or mend the address"
-        ) from error
+        found, reason = False, f"{type(error).__name__}: {error}"
     finally:
         client.close()
+    if not found:
+        raise BadInput(
+            f"{link.address}: no SuperLink answers there ({reason}); start one with umbel "
+            "server, or mend the address"
+        )
 
 
 def _start(link: Link) -> str:
     """Submit a run; returns the sha256 of its bundle."""
-    content, _ = build_fab_from_files({"pyproject.toml": PYPROJECT})
+    content = build_bundle(PYPROJECT)
     client = control_client(link.address, root_certificates=link.root_certificates)
     try:
         answer = client.StartRun(StartRunRequest(fab=Fab(content=content)))
@@ -156,13 +158,6 @@ def _start(link: Link) -> str:
         client.close()
     if not answer.run_id:
         raise UmbelError(f"{link.address}: the SuperLink gave the run no number")
-    return fab_hash(content)
-
-
-def fab_hash(content: bytes) -> str:
-    """How a SuperLink names a bundle."""
-    import hashlib
-
     return hashlib.sha256(content).hexdigest()
 
 

@@ -11,7 +11,7 @@ from ..tensors import Tensors
 from .parts import Update
 from .weighting import Weight, by_examples
 
-CHUNK = 65_536
+CHUNK = 16_384
 """Elements added at once: their float64 copy stays in the processor's cache."""
 
 
@@ -22,6 +22,7 @@ class MeanState:
     model: Tensors
     weight: float = 0.0
     total: Tensors = field(default_factory=dict)
+    scratch: Tensor = field(default_factory=lambda: torch.empty(CHUNK, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class WeightedMean:
             elif total is None:
                 state.total[name] = value.double().mul_(weight)
             else:
-                add_scaled(total, value, weight)
+                add_scaled(total, value, weight, state.scratch)
         state.weight += weight
         return state
 
@@ -69,14 +70,15 @@ class WeightedMean:
         }
 
 
-def add_scaled(total: Tensor, value: Tensor, weight: float) -> None:
-    """`total += weight * value` in float64, a cache-sized piece at a time.
+def add_scaled(total: Tensor, value: Tensor, weight: float, scratch: Tensor) -> None:
+    """`total += weight * value` in float64, a piece of the size of `scratch` at a time.
 
     >>> total = torch.ones(2, dtype=torch.float64)
-    >>> add_scaled(total, torch.tensor([1.0, 2.0]), 3.0)
+    >>> add_scaled(total, torch.tensor([1.0, 2.0]), 3.0, torch.empty(1, dtype=torch.float64))
     >>> total.tolist()
     [4.0, 7.0]
     """
-    pieces = zip(total.view(-1).split(CHUNK), value.reshape(-1).split(CHUNK), strict=True)
-    for sums, values in pieces:
-        sums.add_(values.double(), alpha=weight)
+    sums, values, size = total.view(-1), value.reshape(-1), len(scratch)
+    for start in range(0, len(sums), size):
+        piece = values[start : start + size]
+        sums[start : start + size].add_(scratch[: len(piece)].copy_(piece), alpha=weight)

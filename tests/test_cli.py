@@ -56,12 +56,26 @@ def test_check_accepts_a_good_file(umbel):
     assert umbel("check", "exp.toml")[0] == 0
 
 
+def test_check_can_read_the_data_too(umbel):
+    assert umbel("check", "exp.toml", "--data")[0] == 0
+
+
+def test_an_experiment_may_name_a_module_of_this_folder(umbel, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    (tmp_path / "their_own_rule.py").write_text(
+        "from umbel.strategies import fedavg\n\ndef mine():\n    return fedavg()\n"
+    )
+    assert umbel("check", "exp.toml", "--set", "strategy.name=their_own_rule:mine")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["check", "none.toml"], "none.toml: no such file"),
         (["check", "exp.toml", "--set", "experiment.rounds=0"], "experiment.rounds"),
         (["check", "exp.toml", "--set", "strategy.name=fedagv"], "did you mean 'fedavg'?"),
+        (["check", "exp.toml", "--data", "--set", "data.clients=5000"], "5000"),
+        (["check", "exp.toml", "--data", "--set", "data.source=dijits"], 'did you mean "digits"?'),
         (["simulate", "exp.toml", "--set", "data.clients=5000"], "5000"),
         (["simulate", "exp.toml", "--set", "data.source=none.csv"], "none.csv"),
         (["partition", "exp.toml"], "--plot"),

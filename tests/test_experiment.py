@@ -109,6 +109,9 @@ def test_numbers_survive_toml_and_json_exactly(rounds, seed, clients, lr, held_o
         ("[server]\nmin_updates = 12", "server.min_updates 12 is more than data.clients 10"),
         ("[server]\nmismatched = 'ignore'", "server.mismatched: must be 'refuse' or 'leave-out', found 'ignore'"),
         ("[evaluation]\nstop = { metric = 'loss' }", "neither patience nor target"),
+        ("[evaluation]\nfederated = false\ncentral = false\nstop = { patience = 2 }", "evaluation: stop needs federated or central evaluation"),
+        ("[strategy]\nnam = 'fedavg'", "strategy.nam: unknown key; did you mean 'name'? valid: name"),
+        ("[strategy]\nmu = 0.5", "strategy.mu: unknown parameter; "),
         ("[simulation]\nengine = 'dask'", "simulation.engine: must be 'in-process' or 'ray', found 'dask'"),
     ],
 )  # fmt: skip
@@ -145,6 +148,13 @@ def test_overrides_win_and_may_say_anything_toml_can(file):
     assert experiment.strategy.name == "fedprox" and experiment.strategy.parameters == {"mu": 0.5}
     assert experiment.model.parameters == {"hidden": [3, 4]}
     assert experiment.data.partition.name == "pathological"
+
+
+def test_parameters_alone_belong_to_the_default_name(file):
+    experiment = load(file("[model]\nhidden = [3]"), ["client.optimizer.lr=0.1"])
+    assert experiment.model.name == "mlp" and experiment.model.parameters == {"hidden": [3]}
+    assert experiment.client.optimizer.name == "sgd"
+    assert experiment.client.optimizer.parameters == {"lr": 0.1}
 
 
 @pytest.mark.parametrize("override", ["rounds", "=3", "experiment..rounds=3", ".x=1"])

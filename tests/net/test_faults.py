@@ -48,12 +48,10 @@ def test_broken_rules_are_refused_by_name_and_leave_the_model_alone(lab, run_wit
     assert lab.sha256("bad") == lab.sha256("absent")
 
 
-def test_client_that_hangs_past_the_deadline_is_late_and_its_backlog_dies(lab, run_with):
+def test_client_that_hangs_past_the_deadline_is_late_and_has_no_backlog(lab, run_with):
     server = {"deadline": 3.0}
     records = run_with(["hang=5", "none", "none", "none"], "hangs", server=server)
     rows = [{row["client"]: row for row in record["clients"]} for record in records]
     assert rows[0]["client-1"]["status"] == "late"
     assert rows[0]["client-0"]["status"] == "ok"
-    assert rows[-1]["client-1"]["status"] == "ok", "it did not come back"
-    log = (lab.folder / "hangs.log").read_text()
-    assert "dropped" in log, "it worked on a message that nobody waited for"
+    assert [row["client-1"]["status"] for row in rows[1:]] == ["ok", "ok", "ok"]

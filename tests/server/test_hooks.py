@@ -101,7 +101,9 @@ def test_a_site_refuses_what_it_does_not_allow_and_says_so(bench):
     from umbel import registry
     from umbel.errors import UmbelError
 
-    clients = bench.clients(bench.experiment(paradigm="their_paradigms:CountsLabels", server={"retries": 0}))
+    clients = bench.clients(
+        bench.experiment(paradigm="their_paradigms:CountsLabels", server={"retries": 0})
+    )
     honest = clients.app
 
     def restricted(message, context):

@@ -84,4 +84,9 @@ def test_a_large_population_is_asked_only_when_it_takes_part(bench):
 
 
 def test_names_are_ordered_as_people_count():
-    assert sorted(["b", "client-10", "client-9", "a1"], key=natural) == ["a1", "b", "client-9", "client-10"]
+    assert sorted(["b", "client-10", "client-9", "a1"], key=natural) == [
+        "a1",
+        "b",
+        "client-9",
+        "client-10",
+    ]

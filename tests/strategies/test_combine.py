@@ -83,7 +83,7 @@ def test_no_weight_at_all_is_an_error():
 
 
 def test_long_tensors_are_added_whole():
-    value = torch.rand(3, CHUNK)
-    total = torch.zeros(3, CHUNK, dtype=torch.float64)
-    add_scaled(total, value, 2.0)
+    value = torch.rand(3, CHUNK + 1)
+    total = torch.zeros(3, CHUNK + 1, dtype=torch.float64)
+    add_scaled(total, value, 2.0, torch.empty(CHUNK, dtype=torch.float64))
     assert torch.equal(total, value.double() * 2)

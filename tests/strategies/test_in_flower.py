@@ -67,7 +67,9 @@ def test_fedavg_gives_what_flowers_fedavg_gives():
 def test_integers_stay_integers_where_flowers_become_floats():
     own = play(FedAvg(), rounds=1).arrays.to_torch_state_dict()
     assert own["steps"].dtype == torch.int64 and own["steps"].item() == 4
-    assert play(FlowersFedAvg(), rounds=1).arrays.to_torch_state_dict()["steps"].dtype != torch.int64
+    assert (
+        play(FlowersFedAvg(), rounds=1).arrays.to_torch_state_dict()["steps"].dtype != torch.int64
+    )
 
 
 def test_parts_count_in_flower_too():
@@ -83,5 +85,7 @@ def test_a_fraction_selects_so_many_nodes():
     with InProcessGrid(plain_clients, population=4) as grid:
         from flwr.app import ConfigRecord
 
-        messages = strategy.configure_train(1, ArrayRecord({"w": torch.ones(1)}), ConfigRecord(), grid)
+        messages = strategy.configure_train(
+            1, ArrayRecord({"w": torch.ones(1)}), ConfigRecord(), grid
+        )
         assert len({message.metadata.dst_node_id for message in messages}) == 2

@@ -1,0 +1,124 @@
+"""`umbel up`: a real SuperLink and real client processes on this machine, for one run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import make_shards, write_shards
+from ..data.sharding import PartitionedShards
+from ..errors import BadInput
+from ..experiment import Experiment, check
+from ..processes import write_private
+from ..result import Result
+from .app import run_experiment
+from .observer import Observer, Silent
+from .record import RunFolder
+from .submit import Link, submitted
+from .superlink import SuperLink, check_port
+from .supervisor import Places, Supervisor
+
+
+def up(
+    experiment: Experiment,
+    *,
+    out: Path | None = None,
+    observer: Observer | None = None,
+    stock_nodes: bool = False,
+    port: int | None = None,
+    resume: Path | None = None,
+) -> Result:
+    """Run an experiment over loopback: a SuperLink and `data.clients` client processes.
+
+    Args:
+        experiment: what to run.
+        out: the run folder; it also holds the shards, the clients' state and all logs.
+        observer: told what happens.
+        stock_nodes: Flower's own SuperNodes as clients in place of umbel's warm nodes.
+        port: the SuperLink's port, a free one if None.
+        resume: a run folder of `up` to go on with, in place of `out`.
+
+    Raises BadInput before anything is written where the data, the port or the folder will not
+    do. All processes are ended with the call, however it ends.
+    """
+    check(experiment)
+    if port is not None:
+        check_port("127.0.0.1", port)
+    shards = make_shards(experiment)
+    if resume is None:
+        options = {"stock_nodes": stock_nodes}
+        folder = RunFolder.create(out, experiment, "up", options)
+    else:
+        folder = RunFolder.open(resume)
+    watcher = observer or Silent()
+    try:
+        with (
+            _network(folder.path, experiment, shards, stock_nodes, port, watcher) as network,
+            submitted(network.link, network.check) as grid,
+        ):
+            run_experiment(grid, experiment, folder, observer=watcher, dataset=shards.dataset)
+    except BadInput:
+        folder.discard()
+        raise
+    return Result.open(folder.path)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A SuperLink that answers, with clients that are joining it."""
+
+    superlink: SuperLink
+    supervisor: Supervisor
+    secret: bytes
+
+    @property
+    def link(self) -> Link:
+        """How this process, and no other, may play a run there."""
+        return Link(self.superlink.address, secret=self.secret)
+
+    def check(self) -> None:
+        """Raise UmbelError when the SuperLink, or every client, has ended."""
+        self.superlink.check()
+        self.supervisor.check()
+
+
+@contextmanager
+def _network(
+    folder: Path,
+    experiment: Experiment,
+    shards: PartitionedShards,
+    stock_nodes: bool,
+    port: int | None,
+    observer: Observer,
+) -> Iterator[_Network]:
+    """Start a SuperLink and, at the same time, the clients."""
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    secret = secrets.token_bytes(32)
+    write_private(logs / "superlink.secret", secret)
+    options = ("--superexec-auth-secret-file", str(logs / "superlink.secret"))
+    with SuperLink(logs, port=port, options=options) as superlink:
+        places = Places(folder, superlink.address, _imports(experiment))
+        names = [shards.name(index) for index in range(len(shards))]
+        supervisor = Supervisor(places, names, observer, stock=stock_nodes)
+        with supervisor.watching():
+            if not (folder / "shards").exists():
+                write_shards(shards, folder / "shards")
+            supervisor.begin()
+            superlink.wait()
+            yield _Network(superlink, supervisor, secret)
+
+
+def _imports(experiment: Experiment) -> tuple[str, ...]:
+    """The modules that the experiment names: its author owns these clients too."""
+    choices = (
+        experiment.model,
+        experiment.paradigm,
+        experiment.strategy,
+        experiment.client.optimizer,
+        experiment.client.schedule,
+    )
+    return tuple(sorted({c.name.partition(":")[0] for c in choices if ":" in c.name}))
