@@ -25,6 +25,7 @@ from .options import (
     Json,
     Label,
     Out,
+    ReadData,
     Set,
     State,
 )
@@ -51,14 +52,7 @@ def _example(text: str) -> str:
 
 
 @app.command(epilog=_example("umbel check examples/digits.toml --set experiment.rounds=3"))
-def check(
-    file: File,
-    set_: Set = None,
-    json: Json = False,
-    data: Annotated[
-        bool, typer.Option("--data", help="Also read the data, and divide it among the clients.")
-    ] = False,
-) -> None:
+def check(file: File, set_: Set = None, json: Json = False, data: ReadData = False) -> None:
     """Check an experiment file without running it."""
     experiment = _load(file, set_)
     if data:

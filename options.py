@@ -19,6 +19,9 @@ Out = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output at the end.")
 ]
+ReadData = Annotated[
+    bool, typer.Option("--data", help="Also read the data, and divide it among the clients.")
+]
 Clients = Annotated[
     int | None, typer.Option("--clients", min=1, help="In place of data.clients.", metavar="N")
 ]

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeAlias
 
+import torch
 from flwr.app import Context, Error, Message, RecordDict
 
 from ..errors import BadInput, UmbelError
@@ -133,7 +134,7 @@ class _Node:
         self._options = options
         self._load_app = load_app
         self._stopped = stopped
-        self._contexts: dict[int, Context] = {}
+        self._context: Context | None = None
 
     def serve(self) -> None:
         """Join, then work until stopped; join again whenever the SuperLink has forgotten us."""
@@ -144,6 +145,7 @@ class _Node:
         self._link.patience.seconds = self._options.reconnect
         threading.Thread(target=self._beat, name="umbel-heartbeat", daemon=True).start()
         log.info("joined %s as node %d, process %d", self._link.address, self._link.node, getpid())
+        torch.set_num_threads(self._options.threads)
         self._app = self._load_app()
         self._finish_interrupted()
         while not self._stopped.is_set():
@@ -187,8 +189,9 @@ class _Node:
     def _handle(self, delivery: Delivery, attempt: int) -> None:
         """Work one message off; a message that nobody waits for any more is dropped."""
         metadata = delivery.message.metadata
+        what = f"{metadata.message_type} of round {metadata.group_id}"
         if delivery.expires <= time.time():
-            log.info("dropped %s of round %s: too late", metadata.message_type, metadata.group_id)
+            log.info("dropped %s: too late", what)
             self._identity.end()
             return
         self._identity.begin(bytes([attempt]) + delivery.answer.SerializeToString())
@@ -199,29 +202,30 @@ class _Node:
             if attempt > ATTEMPTS:
                 reply = _error(message, "the client was killed while it worked on this")
             else:
-                reply = self._call(message)
-            self._link.answer(delivery, reply, time.perf_counter() - started)
+                reply = self._call(message, what)
+            seconds = time.perf_counter() - started
+            self._link.answer(delivery, reply, seconds)
+            log.info("answered %s, %.2f s of work", what, seconds)
         except (Obsolete, Gone, Refused) as error:
-            log.warning(
-                "dropped %s of round %s: %s", metadata.message_type, metadata.group_id, error
-            )
+            log.warning("dropped %s: %s", what, error or type(error).__name__.lower())
         self._identity.end()
 
-    def _call(self, message: Message) -> Message:
+    def _call(self, message: Message, what: str) -> Message:
         """The ClientApp's reply, or what went wrong in it."""
-        run = message.metadata.run_id
-        context = self._contexts.setdefault(run, self._context(run))
-        context.node_id = self._link.node
         try:
-            return self._app(message, context)
+            return self._app(message, self._context_of(message.metadata.run_id))
         except Exception as error:
-            log.exception("%s of round %s failed", message.metadata.message_type, run)
+            log.exception("%s failed", what)
             return _error(message, _one_line(error))
 
-    def _context(self, run: int) -> Context:
-        config = {**self._options.node_config, "state": str(self._options.state)}
-        config["threads"] = self._options.threads
-        return Context(run, self._link.node, config, RecordDict(), {})
+    def _context_of(self, run: int) -> Context:
+        """The context of a run; only the latest run's is kept."""
+        node = self._link.node
+        if self._context is None or (self._context.run_id, self._context.node_id) != (run, node):
+            config = {**self._options.node_config, "threads": self._options.threads}
+            config["state"] = str(self._options.state)
+            self._context = Context(run, node, config, RecordDict(), {})
+        return self._context
 
 
 def _error(message: Message, reason: str) -> Message:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from flwr.app import Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
+
+from ..flower_internals import ErrorCode
 
 Outcome: TypeAlias = Literal["ok", "failed", "late"]
 

@@ -45,16 +45,19 @@ from ..transfer import AT_ONCE, Gone, Patience, each, fetch
 ARRIVAL_WAIT = 0.25
 """When every reply asked for is on its way already, a pull waits for one up to this long."""
 
+FORGET_SECONDS = 300.0
+"""A reply that nobody has asked for in so long, because it came too late, is let go."""
+
 UPLOAD_SECONDS = 180.0
 """How long a SuperLink keeps a reply whose upload has stopped."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Arrival:
-    """A reply that is being fetched."""
+    """A reply that is being fetched, and when it was last asked for."""
 
-    replies_to: str
     future: Future[Message]
+    asked: float
 
 
 class LinkGrid(Grid):
@@ -123,6 +126,8 @@ class LinkGrid(Grid):
         outgoing = [Outgoing(message) for message in messages]
         if not outgoing:
             return []
+        oldest = time.monotonic() - FORGET_SECONDS
+        self._arriving = {n: a for n, a in self._arriving.items() if a.asked > oldest}
         request = PushAppMessagesRequest(
             messages_list=[out.announcement for out in outgoing],
             message_object_trees=[out.tree for out in outgoing],
@@ -138,13 +143,15 @@ class LinkGrid(Grid):
         unheard = [identity for identity in wanted if identity not in self._arriving]
         if unheard:
             self._announce(unheard)
-        mine = [self._arriving[identity] for identity in wanted if identity in self._arriving]
+        mine = {name: self._arriving[name] for name in wanted if name in self._arriving}
         if mine and len(mine) == len(wanted):
-            wait([a.future for a in mine], timeout=ARRIVAL_WAIT, return_when=FIRST_COMPLETED)
-        done = [arrival for arrival in mine if arrival.future.done()]
-        for arrival in done:
-            del self._arriving[arrival.replies_to]
-        return [arrival.future.result() for arrival in done]
+            futures = [arrival.future for arrival in mine.values()]
+            wait(futures, timeout=ARRIVAL_WAIT, return_when=FIRST_COMPLETED)
+        now = time.monotonic()
+        for arrival in mine.values():
+            arrival.asked = now
+        done = [name for name, arrival in mine.items() if arrival.future.done()]
+        return [self._arriving.pop(name).future.result() for name in done]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -176,7 +183,7 @@ class LinkGrid(Grid):
             announced = message_from_envelope(envelope)
             replies_to = announced.metadata.reply_to_message_id
             future = self._readers.submit(self._read, announced, tree)
-            self._arriving[replies_to] = _Arrival(replies_to, future)
+            self._arriving[replies_to] = _Arrival(future, time.monotonic())
 
     def _read(self, announced: Message, tree: ObjectTree) -> Message:
         """Fetch what a reply holds; a reply that is lost becomes an error that says so."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from logging import INFO
 from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
-from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 
@@ -19,6 +18,9 @@ from .combine import WeightedMean
 from .parts import Combine, Local, Plain, Select, Selection, Step, Update
 from .select import Fraction
 from .step import Replace
+
+log = logging.getLogger("flwr")
+"""Flower's own logger: inside a plain ServerApp the strategy speaks among Flower's."""
 
 
 @dataclass
@@ -97,9 +99,9 @@ class Strategy(flower.Strategy):
 
     def summary(self) -> None:
         """Flower's hook: log the parts."""
-        log(INFO, "umbel strategy %s", self.name)
+        log.info("umbel strategy %s", self.name)
         for part in ("select", "local", "combine", "step"):
-            log(INFO, "\t%s: %s", part, getattr(self, part))
+            log.info("\t%s: %s", part, getattr(self, part))
 
 
 def _messages(

@@ -167,7 +167,7 @@ def test_partition_draws_and_writes_shards_that_a_client_can_read(umbel, tmp_pat
     from umbel.data import make_shards, read_shard
     from umbel.experiment import load
 
-    code, out, _ = umbel("partition", "exp.toml", "--plot", "p.png", "--out", "shards")
+    code, _, _ = umbel("partition", "exp.toml", "--plot", "p.png", "--out", "shards")
     assert code == 0 and (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     source = make_shards(load(tmp_path / "exp.toml"))
     for index in range(3):
