@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from ..building import build_model, build_paradigm
 from ..data.shard import Shard
-from ..errors import UmbelError
+from ..errors import BadInput, UmbelError
 from ..experiment import DataSection, Experiment, Named
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
@@ -82,6 +82,11 @@ class _Run:
         self._stop = EarlyStop.of(experiment)
         test = setting.test(population.schema) if experiment.evaluation.central else None
         self._test = CentralTest(self._paradigm, module, test) if test is not None else None
+        held_out = experiment.evaluation.federated and experiment.data.held_out > 0
+        if self._stop and self._test is None and not held_out:
+            raise BadInput(
+                "evaluation.stop: nothing to evaluate on; set data.held_out or data.test"
+            )
         self._last_metrics: Mapping[str, Any] = {}
         self.round = 0
         self.stop_reason = ""

@@ -26,13 +26,14 @@ VERSIONS = ("flwr", "torch", "numpy", "safetensors", "pydantic", "scikit-learn")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's files. `run` names the run for its clients, also after it was resumed; `fresh`
-    says that nothing lay in the folder before."""
+    """A run's files. `run` names the run for its clients, also after it was resumed;
+    `created` says that this object made the folder's files, `fresh` that nothing lay there before."""
 
     path: Path
     run: str
     runtime: str
     options: Mapping[str, Any]
+    created: bool = False
     fresh: bool = False
 
     @classmethod
@@ -66,7 +67,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{path}: cannot be made: {error.strerror}") from error
-        folder = cls(path, f"{name}-{secrets.token_hex(4)}", runtime, dict(options or {}), fresh)
+        folder = cls(path, f"{name}-{secrets.token_hex(4)}", runtime, dict(options or {}), True, fresh)
         write_text(path / "experiment.toml", experiment.to_toml())
         folder.write_environment({})
         return folder
@@ -116,8 +117,9 @@ class RunFolder:
         write_text(self.path / "environment.json", json.dumps({**known, **facts}, indent=2) + "\n")
 
     def discard(self) -> None:
-        """Take back a folder that `create` made for a run that was refused before round 1."""
-        if self.checkpoint.exists():
+        """Take back what `create` made for a run that was refused before round 1; a folder that
+        was opened stays, for it may be resumed."""
+        if not self.created or self.checkpoint.exists():
             return
         if self.fresh:
             shutil.rmtree(self.path, ignore_errors=True)

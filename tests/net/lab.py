@@ -55,6 +55,7 @@ class Lab:
         """An experiment file: two clients, two rounds, a small model; `sections` replace."""
         sections.setdefault("data", {"clients": 2})
         sections.setdefault("model", {"name": "mlp", "hidden": [8]})
+        sections.setdefault("evaluation", {"every": 2})
         head = {"name": "net", "rounds": 2, "seed": 5} | sections.pop("experiment", {})
         path = self.folder / "experiment.toml"
         path.write_text(Experiment(experiment=head, **sections).to_toml())

@@ -330,3 +330,25 @@ def test_a_run_refused_at_the_handshake_leaves_no_folder(bench):
     finally:
         clients.shards.__class__.name = kept
     assert not (bench.tmp_path / "refused").exists()
+
+
+def test_a_stop_rule_with_nothing_to_evaluate_on_is_refused(bench):
+    stop = {"metric": "accuracy", "patience": 1}
+    experiment = bench.experiment(evaluation={"stop": stop}, data={"clients": 4, "held_out": 0.0})
+    with pytest.raises(BadInput, match=r"evaluation\.stop: nothing to evaluate on"):
+        bench.run(bench.clients(experiment))
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(bench):
+    """Interrupted before its first checkpoint, then resumed with clients that do not fit."""
+    experiment = bench.experiment()
+    RunFolder.create(bench.tmp_path / "run", experiment, "simulate")
+    before = {path.name: path.read_bytes() for path in (bench.tmp_path / "run").iterdir()}
+    clients = bench.clients(experiment)
+    clients.shards.__class__.name, kept = lambda self, index: "twin", clients.shards.__class__.name
+    try:
+        with pytest.raises(BadInput, match="twin"):
+            bench.run(clients)
+    finally:
+        clients.shards.__class__.name = kept
+    assert {path.name: path.read_bytes() for path in (bench.tmp_path / "run").iterdir()} == before
