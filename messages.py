@@ -74,9 +74,9 @@ def split_record(record: RecordDict) -> tuple[dict[str, Any], bytes]:
     Kept apart from unpacking so that a client which gets the same model twice need not
     unpack it twice, and a server may put a reply aside unread.
     """
-    config = record.config_records.get(_RECORD)
-    if config is None or not isinstance(config.get("header"), str):
-        raise ValueError("not an umbel message: it has no header")
+    config = record.get(_RECORD)
+    if not isinstance(config, ConfigRecord) or not isinstance(config.get("header"), str):
+        raise ValueError("not an umbel message: it has no header")  # noqa: TRY004
     try:
         header = json.loads(str(config["header"]))
     except json.JSONDecodeError as error:
@@ -85,11 +85,23 @@ def split_record(record: RecordDict) -> tuple[dict[str, Any], bytes]:
         spoken = header.get("protocol") if isinstance(header, dict) else None
         raise ValueError(f"speaks protocol {spoken!r} of umbel, this side speaks {PROTOCOL}")
     blob = config.get("tensors", b"")
-    if _BLOB in record.array_records:
-        blob = record.array_records[_BLOB][_BLOB].data
+    arrays = record.get(_BLOB)
+    if isinstance(arrays, ArrayRecord) and _BLOB in arrays:
+        blob = arrays[_BLOB].data
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise ValueError("the tensors are not bytes")  # noqa: TRY004
     return header, blob if isinstance(blob, bytes) else bytes(blob)
+
+
+def record_bytes(record: RecordDict) -> int:
+    """Bytes of an envelope's header and tensors, as they travel; 0 for any other record."""
+    config = record.get(_RECORD)
+    if not isinstance(config, ConfigRecord):
+        return 0
+    arrays = record.get(_BLOB)
+    blob = arrays[_BLOB].data if isinstance(arrays, ArrayRecord) and _BLOB in arrays else b""
+    inside = sum(len(value) for value in config.values() if isinstance(value, str | bytes))
+    return inside + len(blob)
 
 
 def unpack_groups(blob: bytes) -> dict[str, Tensors]:

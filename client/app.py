@@ -82,7 +82,9 @@ class Worker:
         if place.examples == 0:
             raise UmbelError(f"{place.client}: no labelled examples to train on")
         store = StateStore(self._state_folder(context))
-        state = store.load(task.run, place.client, before=task.round)
+        state: Tensors = {}
+        if bench.keeps_state:
+            state = store.load(task.run, place.client, before=task.round)
         update = _train(bench, place, task, state)
         if update.keep:
             store.save(task.run, place.client, task.round, update.keep)

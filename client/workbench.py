@@ -73,6 +73,7 @@ class Workbench:
         kept = local.keeps(names)
         self.kept = tuple(name for name in names if name in kept)
         self.travels = tuple(name for name in names if name not in kept)
+        self.keeps_state = bool(self.kept) or self.updates_locally or type(local) is not Plain
         self._workplaces: OrderedDict[int, Workplace] = OrderedDict()
         self._held_bytes = 0
         self.parameters = trainable(self.model)

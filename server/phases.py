@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from ..errors import UmbelError, UpdateRefused
-from ..messages import Envelope, split_record
+from ..messages import Envelope, record_bytes, split_record
 from ..randomness import numpy_generator
 from ..strategies.parts import Update
 from ..tensors import Tensors
@@ -115,8 +115,8 @@ class Phases:
         deadline = self._experiment.server.deadline
         for reply in exchange(self._grid, requests, "evaluate", str(round), deadline):
             try:
-                header, blob = _open(reply)
-                result.bytes_up += len(blob) + len(str(header))
+                header, _ = _open(reply)
+                result.bytes_up += record_bytes(reply.content) if reply.content else 0
                 sums[reply.node] = read_metrics(header.get("metrics", {}))
             except UpdateRefused as refusal:
                 status = "refused" if reply.outcome == "ok" else reply.outcome
@@ -166,7 +166,7 @@ class Phases:
             status = "refused" if reply.outcome == "ok" else reply.outcome
             self._fail(self._population.name(reply.node), status, str(refusal), result)
             return None
-        result.bytes_up += len(blob) + len(str(header))
+        result.bytes_up += record_bytes(reply.content) if reply.content else 0
         return Parcel(header, blob)
 
     def _accept(
@@ -199,8 +199,7 @@ class Phases:
         header = {**self._task, "round": round, "config": dict(cohort.config)}
         filled = {group: tensors for group, tensors in groups.items() if tensors}
         record = Envelope(header, filled).to_record()
-        sent, blob = split_record(record)
-        return record, len(blob) + len(str(sent))
+        return record, record_bytes(record)
 
 
 def add_statistics(total: Tensors, more: Tensors) -> None:

@@ -27,7 +27,7 @@ VERSIONS = ("flwr", "torch", "numpy", "safetensors", "pydantic", "scikit-learn")
 @dataclass(frozen=True)
 class RunFolder:
     """A run's files. `run` names the run for its clients, also after it was resumed;
-    `created` says that this object made the folder's files, `fresh` that nothing lay there before."""
+    `created` says that this object made the folder's files, `fresh` that there were none before."""
 
     path: Path
     run: str
@@ -67,7 +67,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{path}: cannot be made: {error.strerror}") from error
-        folder = cls(path, f"{name}-{secrets.token_hex(4)}", runtime, dict(options or {}), True, fresh)
+        run = f"{name}-{secrets.token_hex(4)}"
+        folder = cls(path, run, runtime, dict(options or {}), created=True, fresh=fresh)
         write_text(path / "experiment.toml", experiment.to_toml())
         folder.write_environment({})
         return folder
