@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Protocol, TypeVar
 
 import httpx
@@ -20,7 +20,7 @@ AT_ONCE = 2
 """Objects under way at a time: the SuperLink handles requests one by one, so that more only
 wait there, while two keep it busy when one side is copying."""
 
-FIRST_PAUSE = 0.004
+FIRST_PAUSE = 0.008
 LONGEST_PAUSE = 0.5
 RETRY_PAUSES = (0.05, 2.0)
 PASSING = frozenset({502, 503, 504})
@@ -130,25 +130,40 @@ class Gone(Exception):
     """An object is no longer there, or was not uploaded in time."""
 
 
-def fetch(ask: Callable[[], Found], identity: str, end: float, stopped: Event) -> bytes:
-    """One object, waiting while its sender is still uploading it.
+class Fetcher:
+    """Gets objects, waiting for those that their sender is still uploading.
+
+    A request for an object that is not there yet costs the SuperLink as much as a small one
+    that is. Objects come in order, so while one is waited for nobody asks for another.
 
     Args:
-        ask: the request.
-        identity: the object's id, for the error.
-        end: until when to wait, on the monotonic clock.
         stopped: set to give up.
     """
-    pause = FIRST_PAUSE
-    while True:
-        answer = ask()
-        if not answer.object_found:
-            raise Gone(f"object {identity[:8]} is gone")
+
+    def __init__(self, stopped: Event) -> None:
+        self._stopped = stopped
+        self._waiting = Lock()
+
+    def __call__(self, ask: Callable[[], Found], identity: str, end: float) -> bytes:
+        """One object; raises Gone if it is not there by `end`, on the monotonic clock."""
+        answer = _found(ask, identity)
         if answer.object_available:
             return answer.object_content
-        if time.monotonic() > end or stopped.wait(pause):
-            raise Gone(f"object {identity[:8]} was not uploaded in time")
-        pause = min(1.5 * pause, LONGEST_PAUSE)
+        with self._waiting:
+            pause = FIRST_PAUSE
+            while not answer.object_available:
+                if time.monotonic() > end or self._stopped.wait(pause):
+                    raise Gone(f"object {identity[:8]} was not uploaded in time")
+                pause = min(2 * pause, LONGEST_PAUSE)
+                answer = _found(ask, identity)
+        return answer.object_content
+
+
+def _found(ask: Callable[[], Found], identity: str) -> Found:
+    answer = ask()
+    if not answer.object_found:
+        raise Gone(f"object {identity[:8]} is gone")
+    return answer
 
 
 def each(

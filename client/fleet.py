@@ -34,7 +34,7 @@ from ..flower_internals import (
     refusal,
     set_message_id,
 )
-from ..transfer import AT_ONCE, Patience, each, fetch
+from ..transfer import AT_ONCE, Fetcher, Patience, each
 from .identity import Identity
 
 PRECONDITION_FAILED = 412
@@ -106,6 +106,7 @@ class FleetLink:
         self.patience = Patience(address, patience, stopped)
         self._stopped = stopped
         self._movers = ThreadPoolExecutor(AT_ONCE, "umbel-objects")
+        self._fetcher = Fetcher(stopped)
         self._kept: dict[str, bytes] = {}
 
     def join(self) -> int:
@@ -184,7 +185,7 @@ class FleetLink:
                 node=Node(node_id=self.node), run_id=delivery.run, object_id=name
             )
             ask = lambda: self._ask(lambda: self._client.PullObject(request))  # noqa: E731
-            return fetch(ask, name, end, self._stopped)
+            return self._fetcher(ask, name, end)
 
         contents = held | each(self._movers, pull, missing)
         self._kept = {n: content for n, content in contents.items() if len(content) >= KEPT_BYTES}

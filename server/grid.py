@@ -40,7 +40,7 @@ from ..flower_internals import (
     refusal,
     set_message_id,
 )
-from ..transfer import AT_ONCE, Gone, Patience, each, fetch
+from ..transfer import AT_ONCE, Fetcher, Gone, Patience, each
 
 ARRIVAL_WAIT = 0.25
 """When every reply asked for is on its way already, a pull waits for one up to this long."""
@@ -85,6 +85,7 @@ class LinkGrid(Grid):
         self._movers = ThreadPoolExecutor(AT_ONCE, "umbel-objects")
         self._readers = ThreadPoolExecutor(AT_ONCE, "umbel-replies")
         self._stopped = Event()
+        self._fetcher = Fetcher(self._stopped)
         self._arriving: dict[str, _Arrival] = {}
 
     @property
@@ -204,12 +205,7 @@ class LinkGrid(Grid):
 
     def _pull(self, name: str, end: float) -> bytes:
         request = PullObjectRequest(node=self._node, run_id=self._run.run_id, object_id=name)
-        return fetch(
-            lambda: self._ask(lambda: self._client.PullObject(request)),
-            name,
-            end,
-            self._stopped,
-        )
+        return self._fetcher(lambda: self._ask(lambda: self._client.PullObject(request)), name, end)
 
     def _confirm(self, identity: str) -> None:
         request = ConfirmMessageReceivedRequest(

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from umbel.errors import BadInput, UmbelError
-from umbel.transfer import Gone, Patience, fetch, trust
+from umbel.transfer import Fetcher, Gone, Patience, trust
 
 
 def failing(times, error):
@@ -54,14 +54,14 @@ def test_object_is_waited_for_while_it_is_uploaded():
         SimpleNamespace(object_found=True, object_available=False, object_content=b""),
         SimpleNamespace(object_found=True, object_available=True, object_content=b"x"),
     ]
-    assert fetch(lambda: answers.pop(0), "a" * 64, float("inf"), threading.Event()) == b"x"
+    assert Fetcher(threading.Event())(lambda: answers.pop(0), "a" * 64, float("inf")) == b"x"
 
 
 @pytest.mark.parametrize("found", [True, False])
 def test_object_that_does_not_come_is_gone(found):
     answer = SimpleNamespace(object_found=found, object_available=False, object_content=b"")
     with pytest.raises(Gone):
-        fetch(lambda: answer, "a" * 64, 0.0, threading.Event())
+        Fetcher(threading.Event())(lambda: answer, "a" * 64, 0.0)
 
 
 def test_plain_http_leaves_this_machine_only_when_told(tmp_path):
