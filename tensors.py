@@ -32,7 +32,7 @@ def pack(tensors: Mapping[str, Tensor]) -> bytes:
     start = 0
     for name, tensor in sorted(tensors.items(), key=_alignment):
         value = tensor.detach().cpu().contiguous()
-        part = memoryview(value.reshape(-1).view(torch.uint8).numpy())
+        part = value.reshape(-1).view(torch.uint8).numpy().data
         header[name] = {
             "dtype": _FORMAT_NAMES[value.dtype],
             "shape": list(value.shape),
