@@ -117,7 +117,9 @@ def test_the_wheel_works_where_it_is_installed(
     home = tmp_path / "venv"
     venv.create(home, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install"]
-    subprocess.run([*pip, "--quiet", "--no-deps", str(wheel)], check=True)
+    # Without this Python's settings, which other tests may have changed (Ray does): pip would
+    # find umbel there, and install nothing.
+    run([*pip, "--quiet", "--no-deps", "--ignore-installed", str(wheel)], tmp_path)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(home)}))
     # The dependencies are those of this environment; the wheel's own umbel comes before it.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
