@@ -67,6 +67,8 @@ def test_clients_with_different_schemas(lab):
     address, _ = lab.server()
     lab.client(address, "client-0")
     lab.client(address, "client-1.npz", "--name", "client-1")
+    lab.joined("client-0")
+    lab.joined("client-1.npz")
     _, said = lab.umbel("run", path, "--server", address, "--out", "run", code=2)
     assert "client-1 does not match client-0" in said
     assert not (lab.folder / "run").exists()
