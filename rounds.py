@@ -178,14 +178,14 @@ def _failure(round: int, entry: object) -> Failure:
     return Failure(round, str(entry.get("client", "")), status, str(entry.get("reason") or status))
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """A sorting key that counts: client-2 before client-10.
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sorting key that counts: client-2 before client-10; no two names are equal by it.
 
     >>> sorted(["client-10", "client-2"], key=natural)
     ['client-2', 'client-10']
     """
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def human_bytes(count: float) -> str:

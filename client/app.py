@@ -82,9 +82,7 @@ class Worker:
         if place.examples == 0:
             raise UmbelError(f"{place.client}: no labelled examples to train on")
         store = StateStore(self._state_folder(context))
-        state: Tensors = {}
-        if bench.keeps_state:
-            state = store.load(task.run, place.client, before=task.round)
+        state = _state(store, bench, task.run, place.client, before=task.round)
         update = _train(bench, place, task, state)
         if update.keep:
             store.save(task.run, place.client, task.round, update.keep)
@@ -103,9 +101,8 @@ class Worker:
         task = self._read(message)
         bench = self._workbench(task, context)
         place = bench.workplace(context.node_id, lambda: self._open_shard(context))
-        state = StateStore(self._state_folder(context)).load(
-            task.run, place.client, before=task.round + 1
-        )
+        store = StateStore(self._state_folder(context))
+        state = _state(store, bench, task.run, place.client, before=task.round + 1)
         bench.load(task.groups.get("model", {}), _group(state, "kept"))
         bench.model.eval()
         with _seeded(bench, task, place.client, "evaluate"):
@@ -175,6 +172,11 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
         groups["statistics"] = paradigm.statistics(bench.model, place.train)
     keep = _named("local", own) | _named("kept", bench.values(bench.kept))
     return _Trained(_full(groups), place.examples, trained.metrics, trained.steps, keep)
+
+
+def _state(store: StateStore, bench: Workbench, run: str, client: str, before: int) -> Tensors:
+    """What a client kept; the disk is not asked where nothing is ever kept."""
+    return store.load(run, client, before=before) if bench.keeps_state else {}
 
 
 def _seeded(bench: Workbench, task: _Task, client: str, purpose: str) -> Any:

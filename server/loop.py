@@ -82,8 +82,8 @@ class _Run:
         self._stop = EarlyStop.of(experiment)
         test = setting.test(population.schema) if experiment.evaluation.central else None
         self._test = CentralTest(self._paradigm, module, test) if test is not None else None
-        held_out = experiment.evaluation.federated and experiment.data.held_out > 0
-        if self._stop and self._test is None and not held_out:
+        self._federated = experiment.evaluation.federated and experiment.data.held_out > 0
+        if self._stop and self._test is None and not self._federated:
             raise BadInput(
                 "evaluation.stop: nothing to evaluate on; set data.held_out or data.test"
             )
@@ -120,8 +120,7 @@ class _Run:
         every = self._experiment.evaluation.every
         if round % every == 0 or round == self._experiment.experiment.rounds:
             with seconds("evaluate"):
-                held_out = self._experiment.data.held_out > 0
-                if self._experiment.evaluation.federated and held_out:
+                if self._federated:
                     sent = {name: self._model[name] for name in self._travels}
                     evaluated = self._phases.evaluate(round, sent)
                     metrics["federated"] = evaluated.metrics

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from ..errors import BadInput, UmbelError
 from ..experiment import Experiment
 from ..messages import Envelope
+from ..rounds import natural
 from ..schema import Schema
 from .exchange import Reply, exchange
 from .observer import Observer
@@ -147,16 +148,6 @@ class Population:
             del self._by_node[twin.node]
             self._moved = True
         self._by_node[client.node] = client
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A sorting key that puts client-2 before client-10.
-
-    >>> sorted(["client-10", "client-2"], key=natural)
-    ['client-2', 'client-10']
-    """
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def _read(reply: Reply) -> Client:
