@@ -18,6 +18,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 
 from .answers import restrict_answers
@@ -26,6 +27,10 @@ from .security.interceptors import UmbelHeaders, operator_interceptors
 
 TRANSFERS = "/v1/runtime/umbel-transfers"
 """Where a run asks umbel's own SuperLink what is moving: let through as Flower's own beside it."""
+
+FLEET_NEWS = "/v1/fleet/umbel-news"
+RUNTIME_NEWS = "/v1/runtime/umbel-news"
+"""Where a node, and a run, wait until something is sent to them (`server.news`)."""
 
 __all__ = ["ControlHttpClient", "FleetHttpClient", "RuntimeHttpClient"]
 
@@ -138,6 +143,50 @@ def write_transfers(counted: Mapping[int, Sequence[float]]) -> bytes:
     answer = Struct()
     answer.update({str(node): list(counts) for node, counts in counted.items()})
     return bytes(answer.SerializeToString())
+
+
+def await_news(
+    client: FleetHttpClient | RuntimeHttpClient, mark: str, seconds: float
+) -> str | None:
+    """Wait until something has been sent to this side since it was given `mark`, at most so many
+    seconds; the mark to give the next time, None where the SuperLink is Flower's and has none."""
+    path = FLEET_NEWS if isinstance(client, FleetHttpClient) else RUNTIME_NEWS
+    request = Struct()
+    request.update({"mark": mark, "seconds": seconds})
+    try:
+        answer = client._unary_unary(
+            path=path, rpc_method="/umbel/News", request=request, response_type=Struct
+        )
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        raise
+    return _waiting(answer)[0]
+
+
+def read_news(content: bytes) -> tuple[str, float]:
+    """The mark and the seconds in the request of `await_news`; none where it cannot be read.
+
+    >>> read_news(write_news("a.1")), read_news(b"nonsense")
+    (('a.1', 0.0), ('', 0.0))
+    """
+    request = Struct()
+    try:
+        request.ParseFromString(content)
+    except DecodeError:
+        return "", 0.0
+    return _waiting(request)
+
+
+def write_news(mark: str) -> bytes:
+    """The answer that `await_news` reads."""
+    answer = Struct()
+    answer.update({"mark": mark})
+    return bytes(answer.SerializeToString())
+
+
+def _waiting(told: Struct) -> tuple[str, float]:
+    return str(told.fields["mark"].string_value), float(told.fields["seconds"].number_value)
 
 
 def set_timeout(client: ProtobufClient, seconds: float) -> None:

@@ -30,6 +30,7 @@ from ..flower_internals import (
     set_message_id,
 )
 from ..http_internals import (
+    await_news,
     fleet_client,
     restrict,
     set_piece_bytes,
@@ -60,6 +61,9 @@ a line that is dead for 20 s, short enough that a round need not wait for the de
 
 OFFLINE_SECONDS = 2.0 * HEARTBEAT_INTERVAL
 """A SuperLink takes a node for offline when this long has passed since its last heartbeat."""
+
+HOLD_SECONDS = 5.0
+"""A node waits at the SuperLink so long at a time until something is sent to it."""
 
 KEPT_BYTES = 64_000
 """Objects of the last message from this size on are kept: a model sent for evaluation is the
@@ -108,6 +112,7 @@ class FleetLink:
         self._uplink = Uplink()
         self._answered = 0.0
         self._kept: dict[str, bytes] = {}
+        self._mark: str | None = ""
 
     def join(self) -> int:
         """Become a node of the SuperLink, the same as before if it knows this node.
@@ -181,6 +186,14 @@ class FleetLink:
             return Delivery(answer)
         except Exception as error:  # Whatever a hostile announcement does in Flower's reader.
             raise Refused(f"{self.address}: announced what is no message") from error
+
+    def await_news(self) -> bool:
+        """Wait until there may be a message for this node; whether the SuperLink let it wait."""
+        if self._mark is None:
+            return False
+        mark = self._mark
+        self._mark = self._ask(lambda: await_news(self._client, mark, HOLD_SECONDS))
+        return bool(self._mark)
 
     def fetch(self, delivery: Delivery) -> Message:
         """A message with its content; raises Gone if that was not uploaded in time,

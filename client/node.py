@@ -43,13 +43,11 @@ log = logging.getLogger("umbel.node")
 
 ClientApp: TypeAlias = Callable[[Message, Context], Message]
 
-SHORTEST_PAUSE = 0.005
+SHORTEST_PAUSE = 0.01
 LONGEST_PAUSE = 1.0
 PATIENCE = 0.1
-"""Between looks for work the node sleeps this share of the time since it last had some."""
-
-RELIEF = 10.0
-"""And so many times as long as the last look took, for many nodes share a SuperLink."""
+"""Between two looks for work the node sleeps this share of the time since it last had some, where
+the SuperLink is Flower's and does not let it wait for news."""
 
 REFUSED_PAUSE = 30.0  # the longest between two tries to join where this node is refused
 ATTEMPTS = 2
@@ -203,15 +201,16 @@ class _Node:
         """Look for work, and do it, for as long as the SuperLink knows us."""
         busy_until = time.monotonic()
         while not self._stopped.is_set():
-            asked = time.monotonic()
             delivery = self._link.pull()
             if delivery is not None:
                 self._handle(delivery, attempt=1)
                 busy_until = time.monotonic()
                 continue
-            now = time.monotonic()
-            pause = max(SHORTEST_PAUSE, PATIENCE * (now - busy_until), RELIEF * (now - asked))
-            self._stopped.wait(min(pause, LONGEST_PAUSE))
+            # Also where the server says that it always has news.
+            self._stopped.wait(SHORTEST_PAUSE)
+            if not self._link.await_news():
+                idle = time.monotonic() - busy_until
+                self._stopped.wait(min(PATIENCE * idle, LONGEST_PAUSE))
 
     def _finish_interrupted(self) -> None:
         """Take up the message that was being worked on when the node was killed."""

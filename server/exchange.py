@@ -7,6 +7,7 @@ This is all that the round loop knows of the transport: `Grid.push_messages` and
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -126,13 +127,13 @@ class _Exchange:
         yield from self._send()
         waited_since = time.monotonic()
         while self._pending:
-            arrived = list(self._grid.pull_messages(list(self._pending)))
-            for message in arrived:
-                reply = self._take(message)
-                if reply is not None:
-                    yield reply
+            arrived = deque(self._grid.pull_messages(list(self._pending)))
+            some = bool(arrived)
+            while arrived:
+                # Nothing here holds a reply any longer than whoever takes it.
+                yield from self._take(arrived.popleft())
             now = time.monotonic()
-            if arrived:
+            if some:
                 waited_since = now
                 continue
             waited = now - waited_since
@@ -140,7 +141,14 @@ class _Exchange:
             yield from self._give_up(now)
             if self._pending:
                 soonest = min(self._ends[node] for node in self._pending.values()) - now
-                time.sleep(min(SHORTEST_PAUSE + PATIENCE * waited, LONGEST_PAUSE, soonest))
+                self._rest(SHORTEST_PAUSE + PATIENCE * waited, max(0.0, soonest))
+
+    def _rest(self, pause: float, soonest: float) -> None:
+        if self._tracking:
+            longest = min(LOOK_SECONDS / 2, soonest)
+            self._tracking.rest(min(pause, LONGEST_PAUSE, soonest), longest)
+        else:
+            time.sleep(min(pause, LONGEST_PAUSE, soonest))
 
     def _send(self) -> Iterator[Reply]:
         longest = LONGEST_TRANSFER if self._tracking else 1.0
@@ -154,21 +162,29 @@ class _Exchange:
             else:
                 self._pending[message_id] = node
 
-    def _take(self, message: Message) -> Reply | None:
-        """A reply that has come, None if it is not the last word of its node."""
+    def _take(self, message: Message) -> Iterator[Reply]:
+        """A reply that has come, nothing if it is not the last word of its node."""
         identity = message.metadata.reply_to_message_id
         if identity not in self._pending:
-            return None
+            return
         node = self._pending.pop(identity)
         left = self._ends[node] - time.monotonic()
-        if _is_lost(message) and node not in self._retried and left > 0:
-            self._retried.add(node)
-            longest = self._latest() - time.monotonic() if self._tracking else left
-            again = self._push({node: self._records[node]}, longest)
-            self._pending.update({name: node for _, name in again if name})
-            if node in self._pending.values():
-                return None
-        return self._late(node) if _is_lost(message) and left <= 0 else _reply(node, message)
+        if not _is_lost(message):
+            reply = [_reply(node, message)]
+            del message
+            yield reply.pop()
+        elif left <= 0:
+            yield self._late(node)
+        elif node in self._retried or not self._ask_again(node, left):
+            yield _reply(node, message)
+
+    def _ask_again(self, node: int, left: float) -> bool:
+        """Send a node its message once more; whether that could be."""
+        self._retried.add(node)
+        longest = self._latest() - time.monotonic() if self._tracking else left
+        again = self._push({node: self._records[node]}, longest)
+        self._pending.update({name: node for _, name in again if name})
+        return node in self._pending.values()
 
     def _latest(self) -> float:
         """When the last of the nodes is late, whatever moves."""

@@ -30,7 +30,7 @@ from ..flower_internals import (
     Run,
     message_from_envelope,
 )
-from ..http_internals import RuntimeHttpClient, read_transfers, refusal
+from ..http_internals import RuntimeHttpClient, await_news, read_transfers, refusal
 from ..objects_internals import Outgoing
 from ..transfer import AT_ONCE, Patience, each
 from .arrivals import Arrivals
@@ -75,6 +75,7 @@ class LinkGrid(Grid):
         self._abandoned: set[str] = set()
         self._looked = 0.0
         self._counts = True
+        self._mark: str | None = ""
         self.names: Mapping[int, str] = {}
 
     @property
@@ -139,6 +140,15 @@ class LinkGrid(Grid):
             futures = [arrival.future for arrival in arriving]
             wait(futures, timeout=ARRIVAL_WAIT, return_when=FIRST_COMPLETED)
         return self._arrivals.take(wanted)
+
+    def rest(self, pause: float, longest: float) -> None:
+        """Wait until a reply may have come, at most `longest` seconds; `pause` seconds where the
+        SuperLink is Flower's and cannot tell, or where some are on their way already."""
+        if self._mark is None or self._arrivals.under_way():
+            time.sleep(pause)
+            return
+        mark = self._mark
+        self._mark = self._ask(lambda: await_news(self._client, mark, longest))
 
     @property
     def away(self) -> float:

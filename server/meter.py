@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..http_internals import TRANSFERS, write_transfers
-from .superlink_internals import FLEET, FLEET_HTTP_PUBLIC_KEY_HEADER, PROTOBUF_MEDIA_TYPE
+from .superlink_internals import (
+    FLEET,
+    FLEET_HTTP_PUBLIC_KEY_HEADER,
+    PROTOBUF_MEDIA_TYPE,
+    header_of,
+)
 
 UP, DOWN = f"{FLEET}push-object", f"{FLEET}pull-object"
 BEGIN = f"{FLEET}push-messages"
@@ -65,7 +70,7 @@ class Meter:
             await self._app(scope, receive, send)
 
     def _count(self, scope: Scope) -> Count:
-        return self._counts.setdefault(_key(scope), Count())
+        return self._counts.setdefault(header_of(scope, FLEET_HTTP_PUBLIC_KEY_HEADER), Count())
 
     def _counting(self, count: Count, receive: Receive) -> Receive:
         async def counted() -> Message:
@@ -103,8 +108,3 @@ class Meter:
         headers = [(b"content-type", PROTOBUF_MEDIA_TYPE.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": write_transfers(found)})
-
-
-def _key(scope: Scope) -> str:
-    name = FLEET_HTTP_PUBLIC_KEY_HEADER.lower().encode()
-    return next((value.decode("latin-1") for n, value in scope["headers"] if n == name), "")

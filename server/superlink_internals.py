@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from flwr.common.constant import (
     NOOP_ACCOUNT_NAME,
     NOOP_FLWR_AID,
+    SUPERLINK_NODE_ID,
     SYSTEM_TIME_TOLERANCE,
     TIMESTAMP_HEADER,
     TIMESTAMP_TOLERANCE,
@@ -39,14 +40,15 @@ from flwr.superlink.cli.flower_superlink import (
 from flwr.superlink.main import create_app
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from sqlalchemy import select
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
-from ..http_internals import TRANSFERS
+from ..http_internals import FLEET_NEWS, RUNTIME_NEWS, TRANSFERS
 
 __all__ = [
     "FLEET_HTTP_PUBLIC_KEY_HEADER",
     "FLEET_HTTP_SIGNATURE_HEADER",
     "PROTOBUF_MEDIA_TYPE",
+    "SUPERLINK_NODE_ID",
     "SYSTEM_TIME_TOLERANCE",
     "TIMESTAMP_HEADER",
     "TIMESTAMP_TOLERANCE",
@@ -64,7 +66,7 @@ PATHS: frozenset[str] = frozenset(
     path
     for method, path in PROTOBUF_REQUEST_TYPES
     if method == "POST" and path.startswith((FLEET, CONTROL, RUNTIME))
-) | {TRANSFERS}
+) | {TRANSFERS, FLEET_NEWS, RUNTIME_NEWS}
 """The requests that Flower's three APIs know, and umbel's own, all of them by POST."""
 
 
@@ -75,6 +77,21 @@ def node_of(state: LinkState, public_key: str) -> int | None:
     except ValueError:
         return None
     return None if found is None else int(found)
+
+
+def header_of(scope: Scope, header: str) -> str:
+    """A request's header, empty where it has none of that name."""
+    name = header.lower().encode()
+    return next((value.decode("latin-1") for n, value in scope["headers"] if n == name), "")
+
+
+def addressees(content: bytes) -> set[int]:
+    """The nodes that the messages in a request are for; raises DecodeError.
+
+    A run's request and a node's have the messages in the same place.
+    """
+    messages = PushMessagesRequest.FromString(content).messages_list
+    return {message.metadata.dst_node_id for message in messages}
 
 
 def make_superlink(arguments: Sequence[str]) -> tuple[ASGIApp, LinkState]:

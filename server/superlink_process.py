@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import ssl
 import sys
 import threading
 import time
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import uvicorn
+from uvicorn.main import STARTUP_FAILURE
 
 from ..logs import Format, formatter
 from ..metrics import ServerMetrics, served
@@ -24,6 +27,7 @@ from .inspection import INSPECTED, inspect
 from .keyring import Keyring
 from .meter import Meter
 from .metering import Metered
+from .news import News
 from .refusals import Sparingly
 from .roster import Roster
 from .superlink_internals import (
@@ -45,7 +49,7 @@ LOG_BYTES = 10_000_000
 LOGS_KEPT = 3
 
 KEEP_ALIVE_SECONDS = 30
-"""A node that has nothing to do asks every second, and sends a heartbeat every twelve."""
+"""A node that has nothing to do asks every five seconds."""
 
 CLEAN_SECONDS = 300.0
 """How often spent messages are looked for; what is found twice goes."""
@@ -64,10 +68,11 @@ def serve(settings: Settings) -> None:
     admission = Admission(keyring, clients_need_keys=settings.tls is not None)
     threading.Thread(target=insides.keep_clean, name="umbel-janitor", daemon=True).start()
     meter = Meter(app, lambda key: node_of(state, key))
+    news = News(meter, lambda key: node_of(state, key))
     figures = ServerMetrics(lambda: online_nodes(state))
     with served(figures.registry, settings.metrics):
-        uvicorn.run(
-            Metered(Gate(meter, admission, insides), figures),
+        config = uvicorn.Config(
+            Metered(Gate(news, admission, insides), figures),
             host=settings.host,
             port=settings.port,
             access_log=False,
@@ -79,6 +84,24 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=2,
             ssl_context_factory=(lambda *_: tls) if tls else None,
         )
+        server = _Server(config, news)
+        with suppress(KeyboardInterrupt):
+            server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's, which waits for all requests before it ends: those that wait for news are
+    answered first."""
+
+    def __init__(self, config: uvicorn.Config, news: News) -> None:
+        super().__init__(config)
+        self._news = news
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._news.close()
+        await super().shutdown(sockets)
 
 
 class _Insides:

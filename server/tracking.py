@@ -41,3 +41,8 @@ class Tracking(Protocol):
     def abandon(self, message_ids: Iterable[str]) -> None:
         """Nobody waits for the replies to these messages any more."""
         ...
+
+    def rest(self, pause: float, longest: float) -> None:
+        """Wait until a reply may have come, at most `longest` seconds, or `pause` seconds where
+        nothing can tell."""
+        ...
