@@ -117,9 +117,10 @@ class ServerSection(_Table):
 
     `deadline` is each exchange's, in seconds; a round with fewer than `min_updates` good
     updates is repeated up to `retries` times; clients whose schema differs are `refuse`d with
-    the run, or `leave-out`; `wait` bounds the wait for the clients at the start, in seconds;
-    `reconnect` bounds the wait for a SuperLink that went away in mid-run, in seconds (a week,
-    unless it is given); `max_examples` is the most that a client may claim to hold.
+    the run, or `leave-out`; `wait` bounds the wait for the clients, in seconds, at the start and
+    before a round is repeated; `reconnect` bounds the wait for a SuperLink that went away in
+    mid-run, in seconds (a week, unless it is given); `max_examples` is the most that a client
+    may claim to hold.
     """
 
     deadline: Seconds = 600.0

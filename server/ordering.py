@@ -83,7 +83,9 @@ class InOrder:
         all that wait, where it is the last one to come."""
         if self._next < len(self._senders) and sender == self._senders[self._next]:
             self._next += 1
-            yield sender, parcel
+            held = [parcel]
+            del parcel
+            yield sender, held.pop()
         else:
             self._put_aside(sender, parcel)
         while self._next < len(self._senders) and self._senders[self._next] in self._waiting:

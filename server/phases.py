@@ -15,7 +15,6 @@ from torch import Tensor
 from ..errors import UmbelError, UpdateRefused
 from ..messages import INLINE_LIMIT, Envelope, record_bytes, split_record, unpack_groups
 from ..randomness import numpy_generator
-from ..strategies.parts import Update
 from ..tensors import Buffer, Tensors, nbytes, pack, pack_into
 from .drivers import Cohort, Driver, Sender
 from .evaluation import means, total
@@ -95,14 +94,16 @@ class Phases:
             with seconds("train"):
                 result, updates = self._collect(round, cohort, members, model, statistics)
             result.attempts = attempt + 1
-            if updates >= min(server.min_updates, len(members)):
+            needed = min(server.min_updates, len(members))
+            if updates >= needed:
                 with seconds("combine"):
                     result.model = self._driver.finish(round)
                 return result
             rows = [row for row in result.clients if row["status"] != "ok"]
             last = "; ".join(f"{row['client']}: {row['reason']}" for row in rows[:3])
             self.observer.note(f"round {round}: {updates} good updates are too few ({last})")
-            self._population.refresh()
+            if attempt < server.retries:
+                self._population.await_back(round, members, needed)
         raise UmbelError(
             f"round {round}: fewer than {server.min_updates} good updates in "
             f"{server.retries + 1} tries; the last failures: {last}"
@@ -157,15 +158,17 @@ class Phases:
         with InOrder(members, folder=self.spool) as order:
             replies = exchange(self._grid, requests, "train", str(round), deadline, watch)
             for reply in replies:
-                parcel = self._receive(reply, result)
+                node, parcel = reply.node, self._receive(reply, result)
                 good += parcel is not None
                 enough = good == cohort.enough
-                for node, due in order.arrive(reply.node, parcel, last=enough):
-                    if due is None:
-                        continue
-                    update = self._accept(Sender(node, places[node]), due, model, result)
-                    if update is not None:
-                        sums.append(update.metrics)
+                turns = order.arrive(node, parcel, last=enough)
+                # A large reply is let go of before the next is put together.
+                del reply, parcel
+                for node, due in turns:
+                    if due is not None:
+                        sender = Sender(node, places[node])
+                        sums += self._accept(sender, due, model, result)
+                    del due
                 if enough:
                     replies.close()
                     break
@@ -195,7 +198,8 @@ class Phases:
 
     def _accept(
         self, sender: Sender, parcel: Parcel, model: Tensors, result: TrainedRound
-    ) -> Update | None:
+    ) -> list[Mapping[str, float]]:
+        """Fold an update in; its metrics, or none of one that is refused."""
         client = self._population.name(sender.node)
         expected = self._driver.expected(model)
         try:
@@ -206,7 +210,7 @@ class Phases:
             add_statistics(result.statistics, update.statistics)
         except UpdateRefused as refusal:
             self._fail(client, "refused", str(refusal), result)
-            return None
+            return []
         mean = means(update.metrics).get("loss")
         seconds = parcel.header.get("seconds")
         row = _row(client, "ok", "") | {"examples": update.examples, "loss": mean}
@@ -216,7 +220,7 @@ class Phases:
                 row[key] = float(parcel.header[key])
         result.clients.append(row)
         self.observer.reply(client, ok=True)
-        return update
+        return [update.metrics]
 
     def _fail(self, client: str, status: str, reason: str, result: TrainedRound) -> None:
         result.clients.append(_row(client, status, reason))

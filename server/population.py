@@ -134,6 +134,39 @@ class Population:
         whom = [*away, *([f"{more} more clients" if away else f"{more} clients"] * (more > 0))]
         return Wait("the start", whom, since, left)
 
+    def await_back(self, round: int, nodes: Sequence[int], least: int) -> None:
+        """Wait for those of a cohort that are away, before its round is repeated.
+
+        For all of them at most `server.wait` seconds; until at least `least` are connected at
+        most `server.deadline`, if that is longer.
+
+        Args:
+            round: which round.
+            nodes: the cohort's.
+            least: how many of them the round needs.
+        """
+        server = self._experiment.server
+        began, pause = time.monotonic(), 0.05
+        while True:
+            self.refresh()
+            away = self._away(nodes)
+            since = time.monotonic() - began
+            enough = len(nodes) - len(away) >= least
+            limit = server.wait if enough else max(server.wait, server.deadline)
+            if not away or since > limit:
+                return
+            self._observer.waiting(Wait(f"round {round} again", away, since, limit - since))
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    def _away(self, nodes: Sequence[int]) -> list[str]:
+        """The names of those of the clients, once at these nodes, that are not connected now."""
+        online = self._grid.get_node_ids()
+        online = online if isinstance(online, range) else set(online)
+        places = {client.name: client.node for client in self._by_node.values()}
+        named = [(self.name(node), node) for node in nodes]
+        return [name for name, node in named if places.get(name, node) not in online]
+
     def refresh(self, nodes: Sequence[int] | None = None) -> None:
         """Ask nodes that appeared since the last time; a known name on a new node moves there."""
         if nodes is None:

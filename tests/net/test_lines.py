@@ -63,9 +63,6 @@ def test_loss_and_latency_cost_time_and_nothing_else(lab, hosts):
     assert lab.sha256("run") == expected
 
 
-# A round is repeated at once when its clients are away, so that its repetitions are used up before
-# they are back: a known defect, on issue 3.
-@pytest.mark.xfail(reason="repetitions of a round do not wait for clients that are away")
 def test_cut_in_mid_round_is_outlived(lab, hosts):
     """Both lines, to a client and to the run, are dead for a while in the middle of a round."""
     gate = lab.folder / "gate"

@@ -1,6 +1,7 @@
 """The handshake: who is waited for, who is left out, and who comes back."""
 
 import pytest
+from faulty import raised
 
 from umbel.errors import UmbelError
 from umbel.messages import Envelope
@@ -63,6 +64,45 @@ def test_a_client_that_joins_later_takes_part_from_then_on(bench):
     bench.log.round_finished = join
     bench.run(clients, wrap=wrap)
     assert [len(cohort) for cohort in bench.log.cohorts] == [3, 4, 4]
+
+
+class Cut:
+    """A grid whose clients are all away for some looks, from their second training on."""
+
+    def __init__(self, grid, clients, looks):
+        self._grid, self._clients, self._looks = grid, clients, looks
+
+    def __getattr__(self, name):
+        return getattr(self._grid, name)
+
+    def get_node_ids(self):
+        gone = any(round == 2 for _, round in self._clients.trained)
+        if gone and self._looks:
+            self._looks -= 1
+            if not self._looks:
+                self._clients.faults.clear()
+            return []
+        return self._grid.get_node_ids()
+
+
+def test_a_round_is_repeated_when_its_clients_are_back_and_not_before(bench):
+    calm = bench.run(bench.clients(bench.experiment()), out="calm")
+    clients = bench.clients(bench.experiment())
+    clients.faults = {(client, 2): raised for client in range(4)}
+    cut = bench.run(clients, wrap=lambda grid: Cut(grid, clients, looks=3))
+    assert cut.model_sha256 == calm.model_sha256
+    assert [record["attempts"] for record in bench.log.records[3:]] == [1, 2, 1]
+    waits = [wait for wait in bench.log.waits if wait.what == "round 2 again"]
+    assert waits[0].whom == ["client-0", "client-1", "client-2", "client-3"]
+
+
+def test_the_wait_for_clients_of_a_round_ends_too(bench):
+    experiment = bench.experiment(server={"wait": 0.1, "deadline": 2.0, "retries": 1})
+    clients = bench.clients(experiment)
+    clients.faults = {(client, 2): raised for client in range(4)}
+    with pytest.raises(UmbelError, match="2 tries; the last failures: client-0"):
+        bench.run(clients, wrap=lambda grid: Cut(grid, clients, looks=1000))
+    assert any(0.1 < wait.left <= 2.0 for wait in bench.log.waits)
 
 
 def test_a_large_population_is_asked_only_when_it_takes_part(bench):
