@@ -30,7 +30,14 @@ def restrict_answers(client: httpx.Client, limit: int) -> None:
             _refuse(response, f"the answer is larger than {limit} bytes")
         response.stream = _Limited(response, limit)
 
-    client.event_hooks = {"response": [check]}
+    client.event_hooks = {"response": [check, read_at_once]}
+
+
+def read_at_once(response: httpx.Response) -> None:
+    """Take in an answer, and break the circle in which it and its stream hold each other: its
+    bytes would be in memory until Python happens to look for circles. A hook of a client's."""
+    response.read()
+    response.stream = httpx.ByteStream(b"")
 
 
 def _refuse(response: httpx.Response, reason: str) -> None:

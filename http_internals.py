@@ -21,7 +21,7 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from google.protobuf.struct_pb2 import Struct  # type: ignore[import-untyped]
 
-from .answers import restrict_answers
+from .answers import read_at_once, restrict_answers
 from .lines import ALIVE, CONNECT_SECONDS, SLOW_SECONDS
 from .security.interceptors import UmbelHeaders, operator_interceptors
 
@@ -195,7 +195,9 @@ def set_timeout(client: ProtobufClient, seconds: float) -> None:
 
 
 def make_patient(client: ProtobufClient) -> None:
-    """Have a client's requests outlast a slow line, and end on a dead one all the same."""
+    """Have a client's requests outlast a slow line, and end on a dead one all the same; and its
+    answers be let go of as soon as they have been read."""
+    client._client.event_hooks = {"response": [read_at_once]}
     client._client.timeout = httpx.Timeout(SLOW_SECONDS, connect=CONNECT_SECONDS)
     transport = client._client._transport
     if isinstance(transport, httpx.HTTPTransport):

@@ -13,12 +13,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from .tensors import Buffer, Tensors, pack, unpack
+from .tensors import Buffer, Tensors, nbytes, pack, pack_into, unpack
 from .wire import PROTOCOL
 
 INLINE_LIMIT = 1_000_000
@@ -90,6 +90,22 @@ def split_record(record: RecordDict) -> tuple[Mapping[str, Any], Buffer]:
     return header, blob
 
 
+def release(record: RecordDict | None) -> None:
+    """Take the arrays out of a record that has served: Flower's records refer to themselves, so
+    that they would be in memory until Python happens to look for such circles.
+
+    >>> record = RecordDict()
+    >>> attach_blob(record, b"tensors")
+    >>> release(record)
+    >>> [array.data for arrays in record.values() for array in arrays.values()]
+    [b'']
+    """
+    for part in () if record is None else record.values():
+        if isinstance(part, ArrayRecord):
+            for array in part.values():
+                array.data = b""
+
+
 # The members of a cohort get the same header, which holds the whole experiment.
 @lru_cache(maxsize=4)
 def _parse(header: str) -> Any:
@@ -132,6 +148,14 @@ def record_bytes(record: RecordDict) -> int:
     blob = arrays[_BLOB].data if isinstance(arrays, ArrayRecord) and _BLOB in arrays else b""
     inside = sum(len(value) for value in config.values() if isinstance(value, str | bytes))
     return inside + len(blob)
+
+
+def pack_to_share(tensors: Mapping[str, Tensor]) -> Buffer:
+    """Small tensors as bytes, which travel at once; large ones in memory to be shared."""
+    if nbytes(tensors) <= INLINE_LIMIT:
+        return pack(tensors)
+    view = pack_into(tensors, lambda size: memoryview(bytearray(size)))
+    return cast(bytearray, view.obj)  # A view could not be sent to another process.
 
 
 def unpack_groups(blob: Buffer) -> dict[str, Tensors]:

@@ -15,6 +15,7 @@ from pathlib import Path
 GRACE_SECONDS = 5.0
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
 
 
 def die_with_parent(signal_number: int = signal.SIGTERM) -> Callable[[], None]:
@@ -75,9 +76,9 @@ def write_private(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-def return_freed_memory() -> None:
-    """Give the system back what was freed: glibc would keep blocks of some megabytes, the
-    pieces of a large message, for later use. Does nothing where there is no glibc."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+def map_large_blocks() -> None:
+    """Have every block of a megabyte and more go back to the system when it is freed: glibc would
+    keep those of a large message's pieces for later use. Does nothing where there is no glibc."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_M_MMAP_THRESHOLD, 2**20)

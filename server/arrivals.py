@@ -22,7 +22,6 @@ from ..flower_internals import (
     set_message_id,
 )
 from ..objects_internals import inflate_message, largest_bytes, object_ids
-from ..processes import return_freed_memory
 from ..transfer import AT_ONCE, FIRST_PAUSE, LONGEST_PAUSE, Found
 from .tracking import Transfer
 
@@ -212,8 +211,8 @@ class Arrivals:
         for arrival in arriving:
             if arrival.future.done():
                 continue
-            if not arrival.contents and held:
-                if held + arrival.room > ROOM_BYTES:
+            if not arrival.contents:
+                if held and held + arrival.room > ROOM_BYTES:
                     continue
                 held += arrival.room
             admitted.append(arrival)
@@ -236,8 +235,6 @@ class Arrivals:
         for arrival in arrivals:
             if not arrival.missing and not arrival.future.done():
                 arrival.complete()
-                if largest_bytes(arrival.tree):
-                    return_freed_memory()
                 self._movers.submit(self._confirm, arrival.announced.metadata.message_id)
         return moved or any(arrival.future.done() for arrival in arrivals)
 

@@ -6,16 +6,22 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
-from torch import Tensor
 
 from ..errors import UmbelError, UpdateRefused
-from ..messages import INLINE_LIMIT, Envelope, record_bytes, split_record, unpack_groups
+from ..messages import (
+    Envelope,
+    pack_to_share,
+    record_bytes,
+    release,
+    split_record,
+    unpack_groups,
+)
 from ..randomness import numpy_generator
-from ..tensors import Buffer, Tensors, nbytes, pack, pack_into
+from ..tensors import Buffer, Tensors
 from .drivers import Cohort, Driver, Sender
 from .evaluation import means, total
 from .exchange import Reply, exchange
@@ -78,7 +84,8 @@ class Phases:
     def train(
         self, round: int, model: Tensors, statistics: Tensors, seconds: Timed
     ) -> TrainedRound:
-        """The cohort trains from `model`; repeated until enough updates are good.
+        """The cohort trains from `model`; repeated until enough updates are good. A large model
+        is in the same memory as the messages then.
 
         Raises UmbelError after `server.retries` repetitions with fewer than
         `server.min_updates` good updates, naming the last failures.
@@ -130,6 +137,7 @@ class Phases:
                 status = "refused" if reply.outcome == "ok" else reply.outcome
                 name = self._population.name(reply.node)
                 result.failures.append(_row(name, status, f"evaluation: {refusal}"))
+        release(record)
         result.metrics = means(total(sums[node] for node in members if node in sums))
         return result
 
@@ -146,7 +154,7 @@ class Phases:
         self, round: int, cohort: Cohort, members: list[int], model: Tensors, statistics: Tensors
     ) -> tuple[TrainedRound, int]:
         record, size = self._envelope(round, cohort, model, statistics)
-        model = self._share(record, model)
+        self._share(record, model)
         result = TrainedRound(bytes_down=size * len(members))
         requests: dict[int, RecordDict] = dict.fromkeys(members, record)
         deadline = self._experiment.server.deadline
@@ -172,6 +180,7 @@ class Phases:
                 if enough:
                     replies.close()
                     break
+        release(record)
         self._spare(members, result)
         place = {self._population.name(node): turn for turn, node in enumerate(members)}
         result.clients.sort(key=lambda row: place[row["client"]])
@@ -187,6 +196,7 @@ class Phases:
             self._fail(self._population.name(reply.node), status, str(refusal), result)
             return None
         result.bytes_up += record_bytes(reply.content) if reply.content else 0
+        release(reply.content)
         return Parcel(header, blob)
 
     def _spare(self, members: list[int], result: TrainedRound) -> None:
@@ -232,25 +242,15 @@ class Phases:
         groups = {"model": model, "statistics": statistics, "context": cohort.context}
         header = {**self._task, "round": round, "config": dict(cohort.config)}
         filled = {group: tensors for group, tensors in groups.items() if tensors}
-        record = Envelope(header, filled).to_record(_pack)
+        record = Envelope(header, filled).to_record(pack_to_share)
         return record, record_bytes(record)
 
-    def _share(self, record: RecordDict, model: Tensors) -> Tensors:
-        """The model as it lies in the message to the cohort, so that it is in memory once."""
+    def _share(self, record: RecordDict, model: Tensors) -> None:
+        """Have `model` be as it lies in the message to the cohort, so that it is in memory once."""
         _, blob = split_record(record)
-        if not isinstance(blob, bytearray):
-            return model
-        shared = unpack_groups(blob)["model"]
-        self.adopt(shared)
-        return shared
-
-
-def _pack(tensors: Mapping[str, Tensor]) -> Buffer:
-    """Small tensors as bytes, which travel at once; large ones in memory to be shared."""
-    if nbytes(tensors) <= INLINE_LIMIT:
-        return pack(tensors)
-    view = pack_into(tensors, lambda size: memoryview(bytearray(size)))
-    return cast(bytearray, view.obj)  # A view could not be sent to another process.
+        if isinstance(blob, bytearray):
+            model.update(unpack_groups(blob)["model"])
+            self.adopt(model)
 
 
 def check_statistics(total: Tensors, more: Tensors) -> None:

@@ -41,6 +41,7 @@ from ..http_internals import (
     runtime_client,
     set_timeout,
 )
+from ..processes import map_large_blocks
 from ..security.keys import read_private_key
 from ..transfer import PASSING, Patience, Tell, explain, trust
 from ..wire import REFUSAL_HEADER
@@ -152,6 +153,7 @@ def submitted(
     Raises UmbelError if the SuperLink refuses the run, LinkLost if it cannot be reached, goes
     away or forgets the run: what has been done so far can go on in another.
     """
+    map_large_blocks()
     with _refusals(link):
         token = _take_over(link, _start(link))
     client = link.runtime(token=token)

@@ -21,6 +21,7 @@ from uvicorn.main import STARTUP_FAILURE
 
 from ..logs import Format, formatter
 from ..metrics import ServerMetrics, served
+from ..processes import map_large_blocks
 from .admission import Admission
 from .gate import Gate
 from .inspection import INSPECTED, inspect
@@ -59,6 +60,7 @@ log = logging.getLogger("umbel.gate")
 
 def serve(settings: Settings) -> None:
     """Serve until told to end by SIGTERM or SIGINT."""
+    map_large_blocks()
     _log_to(settings.log, settings.log_format)
     app, state = make_superlink(settings.flower_options)
     keyring = Keyring(Path(settings.keys)) if settings.keys else None
