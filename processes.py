@@ -1,15 +1,17 @@
-"""Child processes that never outlive their purpose, and files that are not for others."""
+"""Child processes that never outlive their purpose, files that are not for others, and locks."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 GRACE_SECONDS = 5.0
@@ -82,3 +84,31 @@ def map_large_blocks() -> None:
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_M_MMAP_THRESHOLD, 2**20)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against every other process, until the block or this process ends.
+
+    The file is removed with the block; one that a killed process left holds nobody up. Children
+    that were forked within the block hold it, too. Raises BlockingIOError where another has it,
+    any other OSError where it cannot be made.
+    """
+    while True:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(file.fileno(), path):
+                continue  # Its former holder removed it while this process opened it.
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Whether an open file is the one that a path names."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

@@ -29,12 +29,12 @@ def resume(path: Path, observer: Observer | None = None) -> Result:
     if folder.runtime == "up":
         from .server.up import up
 
-        stock = bool(folder.options["stock_nodes"])
+        stock = bool(folder.option("stock_nodes"))
         return up(experiment, observer=observer, stock_nodes=stock, resume=path)
     if folder.runtime == "run":
         from .server.remote import run
         from .server.submit import Access
 
-        server, access = str(folder.options["server"]), Access.from_options(folder.options)
+        server, access = str(folder.option("server")), Access.from_options(folder.options)
         return run(experiment, server, observer=observer, resume=path, access=access)
     raise BadInput(f"{path}: was started by Flower; only runs of umbel's own can be resumed")

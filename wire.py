@@ -21,7 +21,7 @@ PROTOCOL = 1
 
 def own_version() -> str:
     """The versions here, as `umbel 0.1.0, protocol 1, flwr 1.41.0`."""
-    return f"umbel {_version('umbel')}, protocol {PROTOCOL}, flwr {_version('flwr')}"
+    return f"umbel {version_of('umbel')}, protocol {PROTOCOL}, flwr {version_of('flwr')}"
 
 
 def talks_with(theirs: str) -> str:
@@ -61,8 +61,9 @@ def read_about(header: str) -> dict[str, str]:
         return {}
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """The version of an installed package."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "unreleased"
+        return "unknown"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput
-from ..processes import write_private
+from ..processes import locked, write_private
 from ..security.keys import new_key, private_pem, read_private_key
 
 if TYPE_CHECKING:
@@ -48,12 +47,16 @@ class Identity:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder against a second node; raises BadInput if another holds it."""
-        with (self.folder / LOCK).open("a+") as lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                stack.enter_context(locked(self.folder / LOCK))
+            except BlockingIOError as error:
                 raise BadInput(
                     f"--state {self.folder}: another client is using it; give each its own"
+                ) from error
+            except OSError as error:
+                raise BadInput(
+                    f"--state {self.folder}: cannot be locked: {error.strerror}"
                 ) from error
             for name in (KEY, NODES, UNDER_WAY):
                 for left in self.folder.glob(f".{name}.*"):  # by a node that was killed

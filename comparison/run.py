@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import BadInput, UmbelError
 from ..experiment import Experiment
 from ..rounds import Record
+from ..server.holding import hold
 from ..server.record import write_text
 from ..simulation.engine import simulate
 from .grid import Cell, lay_out, read_contenders
@@ -78,13 +79,24 @@ def compare(
         observer: told what happens.
 
     Raises BadInput before anything is written where a strategy does not fit the experiment or
-    a folder holds another run. A run that fails is told in `failed`, and the others go on.
+    a folder holds another run, or another umbel is at work there. A run that fails is told in
+    `failed`, and the others go on.
     """
     name = experiment.experiment.name
     folder = Path("runs") / f"{name}-compare" if out is None else Path(out)
     cells = lay_out(experiment, read_contenders(strategies), seeds, folder)
     stop = experiment.evaluation.stop
     aim = stop.target if target is None and stop is not None else target
+    with hold(folder):
+        failed = _play_all(cells, lambda: _write(name, folder, cells, aim), observer)
+        written = _write(name, folder, cells, aim)
+    return Comparison(folder, *written, failed=failed)
+
+
+def _play_all(
+    cells: Sequence[Cell], write: Callable[[], object], observer: GridProgress | None
+) -> tuple[str, ...]:
+    """Play what is not over yet, and write after each; the runs that failed, with the reason."""
     failed: list[str] = []
     if observer is not None:
         observer.begun(cells)
@@ -98,8 +110,8 @@ def compare(
             failed.append(f"{cell.contender.label}, seed {cell.seed}: {fault}")
         if observer is not None:
             observer.cell_over(fault)
-        _write(name, folder, cells, aim)
-    return Comparison(folder, *_write(name, folder, cells, aim), failed=tuple(failed))
+        write()
+    return tuple(failed)
 
 
 def _play(cell: Cell, observer: GridProgress | None) -> str:
@@ -113,9 +125,8 @@ def _play(cell: Cell, observer: GridProgress | None) -> str:
             observer=observer,
         )
     except BadInput:
-        for made in (cell.folder.parent, cell.folder.parent.parent):
-            with suppress(OSError):  # other runs lie there
-                made.rmdir()
+        with suppress(OSError):  # other runs lie there
+            cell.folder.parent.rmdir()
         raise
     except KeyboardInterrupt:
         if observer is not None:

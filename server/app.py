@@ -138,5 +138,5 @@ def main(grid: Grid, context: Context) -> None:
         data = experiment.data.model_copy(update={"clients": nodes})
         experiment = experiment.model_copy(update={"data": data})
     out = context.run_config.get("out")
-    folder = RunFolder.create(Path(str(out)) if out else None, experiment, "flower")
-    run_experiment(grid, experiment, folder, observer=Progress())
+    with RunFolder.held(experiment, "flower", out=Path(str(out)) if out else None) as folder:
+        run_experiment(grid, experiment, folder, observer=Progress())

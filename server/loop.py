@@ -109,10 +109,10 @@ class _Run:
     @classmethod
     def begin(cls, experiment: Experiment, setting: Setting) -> _Run:
         setting.folder.tidy()
+        checkpoint = Checkpoint.read(setting.folder.checkpoint)
         population = Population(setting.grid, experiment, setting.observer)
         population.meet(setting.folder.names)
         run = cls(experiment, setting, population)
-        checkpoint = Checkpoint.read(setting.folder.checkpoint)
         if checkpoint is not None:
             run._restore(checkpoint)
         setting.folder.write_environment(run._facts())
@@ -200,11 +200,12 @@ class _Run:
         self.round = checkpoint.round
         self._model = {name: checkpoint.model[name] for name in self._model}
         self._statistics = checkpoint.statistics
-        self._setting.driver.restore(checkpoint.server, checkpoint.facts["driver"])
-        if self._stop:
-            self._stop.best = checkpoint.facts["stop"]["best"]
-            self._stop.since = checkpoint.facts["stop"]["since"]
-        self.stop_reason = checkpoint.facts["reason"]
+        with checkpoint.understood(self._setting.folder.checkpoint):
+            self._setting.driver.restore(checkpoint.server, checkpoint.facts["driver"])
+            if self._stop:
+                self._stop.best = checkpoint.facts["stop"]["best"]
+                self._stop.since = checkpoint.facts["stop"]["since"]
+            self.stop_reason = checkpoint.facts["reason"]
         self._setting.folder.rewind(checkpoint.round, checkpoint.facts.get("record"))
 
 

@@ -9,11 +9,10 @@ import platform
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from ..experiment import Experiment
 from ..result import EXPERIMENT_FILE, OVER, read_environment, run_status
 from ..rounds import read_records
 from ..tensors import Tensors, write_tensors
+from ..wire import version_of
+from .holding import LOCK, hold
 from .ordering import SPOOL
 
 KEPT = ("flower_run", "names")
@@ -43,9 +44,42 @@ class RunFolder:
     fresh: bool = False
 
     @classmethod
+    @contextmanager
+    def held(
+        cls,
+        experiment: Experiment,
+        runtime: str,
+        *,
+        out: Path | None = None,
+        resume: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Iterator[RunFolder]:
+        """The folder of a run that begins or goes on, held against every other process until
+        the block ends.
+
+        Args:
+            experiment: what the run is of.
+            runtime: as for `create`.
+            out: the folder to make, or None for `runs/<name>-<time>`.
+            resume: in place of `out`, a run folder to go on with.
+            options: as for `create`.
+
+        Raises BadInput where the folder will not do, or another umbel is at work on it.
+        """
+        if resume is not None:
+            cls.open(resume)
+            with hold(resume):
+                yield cls.open(resume)
+            return
+        path = _new_place(experiment.experiment.name) if out is None else out
+        _check_free(path)
+        with hold(path):
+            yield cls.create(path, experiment, runtime, options)
+
+    @classmethod
     def create(
         cls,
-        path: Path | None,
+        path: Path,
         experiment: Experiment,
         runtime: str,
         options: Mapping[str, Any] | None = None,
@@ -53,26 +87,15 @@ class RunFolder:
         """A new run folder; raises BadInput where `path` holds a run already.
 
         Args:
-            path: the folder to make, or None for `runs/<name>-<time>`.
+            path: the folder to make.
             experiment: written into it, resolved, as `experiment.toml`.
             runtime: `simulate`, `up` or `run`.
             options: what `umbel resume` must know to start the same runtime again.
         """
+        _check_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        fresh = all(entry.name == LOCK for entry in path.iterdir())
         name = experiment.experiment.name
-        if path is None:
-            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / f"{name}-{stamp}"
-            while path.exists():
-                path = path.with_name(f"{name}-{stamp}-{secrets.token_hex(2)}")
-        elif (path / "environment.json").exists():
-            raise BadInput(f"{path}: holds a run already; name another folder, or umbel resume it")
-        elif path.exists() and not path.is_dir():
-            raise BadInput(f"{path}: is a file; name a folder for the run")
-        fresh = not path.exists() or not any(path.iterdir())
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be made: {error.strerror}") from error
         run = f"{name}-{secrets.token_hex(4)}"
         folder = cls(path, run, runtime, dict(options or {}), created=True, fresh=fresh)
         write_text(path / "experiment.toml", experiment.to_toml())
@@ -113,6 +136,15 @@ class RunFolder:
         latest = max(found)[1]
         return None if run_status(latest, read_environment(latest)) in OVER else latest
 
+    def option(self, name: str) -> object:
+        """What the run was started with; raises BadInput where the folder does not say it."""
+        if name not in self.options:
+            raise BadInput(
+                f"{self.path}/environment.json: does not say {name!r}, for another umbel wrote it; "
+                "go on with that one, or begin the run anew from experiment.toml"
+            )
+        return self.options[name]
+
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint"
@@ -145,8 +177,8 @@ class RunFolder:
             "run": self.run,
             "runtime": self.runtime,
             "options": dict(self.options),
-            "umbel": _version("umbel"),
-            "versions": {name: _version(name) for name in VERSIONS},
+            "umbel": version_of("umbel"),
+            "versions": {name: version_of(name) for name in VERSIONS},
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
@@ -206,15 +238,30 @@ class RunFolder:
         return hashlib.sha256(self.model.read_bytes()).hexdigest()
 
 
+def _new_place(name: str) -> Path:
+    """A folder below `runs` that is nobody else's."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = Path("runs") / f"{name}-{stamp}"
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            path = path.with_name(f"{name}-{stamp}-{secrets.token_hex(2)}")
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def _check_free(path: Path) -> None:
+    """Raise BadInput where a path cannot become a run's folder."""
+    if (path / "environment.json").exists():
+        raise BadInput(f"{path}: holds a run already; name another folder, or umbel resume it")
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path}: is a file; name a folder for the run")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -11,7 +11,7 @@ from .app import check_networked, note_end, run_experiment
 from .comeback import Comeback
 from .observer import Observer, Silent
 from .record import RunFolder
-from .submit import Access, reach, submitted
+from .submit import Access, Link, reach, submitted
 
 HERE = Access()
 
@@ -38,25 +38,26 @@ def run(
         resume: a run folder to go on with, in place of `out`.
         access: how to reach it and be let in; plain HTTP on this machine by default.
 
-    Raises BadInput before anything is written where the SuperLink cannot be reached.
+    Raises BadInput before anything is written where the SuperLink cannot be reached, or another
+    umbel is at work on the run.
     """
     check_networked(experiment)
     where = access.link(server, patience=experiment.server.reconnect)
     reach(where)
-    if resume is None:
-        told = {"server": server, **access.to_options()}
-        folder = RunFolder.create(out, experiment, "run", told)
-    else:
-        folder = RunFolder.open(resume)
-    watcher = observer or Silent()
-    comeback = Comeback(where, watcher, experiment.server.reconnect)
+    told = {"server": server, **access.to_options()}
+    with RunFolder.held(experiment, "run", out=out, resume=resume, options=told) as folder:
+        return _play(experiment, where, folder, observer or Silent())
+
+
+def _play(experiment: Experiment, where: Link, folder: RunFolder, observer: Observer) -> Result:
+    comeback = Comeback(where, observer, experiment.server.reconnect)
     try:
         comeback.retire(folder)
         while True:
             try:
                 with submitted(where, tell=comeback.tell) as grid:
                     folder.update_environment({"flower_run": grid.run.run_id})
-                    run_experiment(grid, experiment, folder, observer=watcher)
+                    run_experiment(grid, experiment, folder, observer=observer)
                 return Result.open(folder.path)
             except LinkLost as lost:
                 comeback.wait(lost, folder)

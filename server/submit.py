@@ -134,7 +134,7 @@ class Access:
     def from_options(cls, options: Mapping[str, object]) -> Access:
         """What `to_options` made of it."""
         ca, key = (Path(str(options[n])) if n in options else None for n in ("ca", "key"))
-        return cls(ca, key, bool(options["insecure"]))
+        return cls(ca, key, bool(options.get("insecure")))
 
 
 @contextmanager

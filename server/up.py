@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import make_shards, write_shards
+from ..data.shard import Dataset
 from ..data.sharding import PartitionedShards
 from ..errors import BadInput, LinkLost, UmbelError
 from ..experiment import Experiment
@@ -43,24 +44,29 @@ def up(
         resume: a run folder of `up` to go on with, in place of `out`.
 
     Raises BadInput before anything is written where the data, the port or the folder will not
-    do. All processes are ended with the call, however it ends.
+    do, or another umbel is at work in it. All processes are ended with the call, however it ends.
     """
     check_networked(experiment)
     if port is not None:
         check_port("127.0.0.1", port)
     shards = make_shards(experiment)
-    if resume is None:
-        options = {"stock_nodes": stock_nodes}
-        folder = RunFolder.create(out, experiment, "up", options)
-    else:
-        folder = RunFolder.open(resume)
+    options = {"stock_nodes": stock_nodes}
     watcher = observer or Silent()
+    with RunFolder.held(experiment, "up", out=out, resume=resume, options=options) as folder:
+        network = _network(folder.path, experiment, shards, stock_nodes, port, watcher)
+        return _play(experiment, network, folder, watcher, shards.dataset)
+
+
+def _play(
+    experiment: Experiment,
+    network: AbstractContextManager[_Network],
+    folder: RunFolder,
+    observer: Observer,
+    dataset: Dataset,
+) -> Result:
     try:
-        with (
-            _network(folder.path, experiment, shards, stock_nodes, port, watcher) as network,
-            submitted(network.link, network.check) as grid,
-        ):
-            run_experiment(grid, experiment, folder, observer=watcher, dataset=shards.dataset)
+        with network as net, submitted(net.link, net.check) as grid:
+            run_experiment(grid, experiment, folder, observer=observer, dataset=dataset)
     except BadInput:
         folder.discard()
         raise

@@ -55,29 +55,27 @@ def simulate(
         strategy: in place of the experiment's, for a strategy that is an object.
         resume: a run folder to go on with, from its last finished round, in place of `out`.
 
-    Raises BadInput before anything is written where the experiment cannot run, UmbelError
-    where a round fails for good.
+    Raises BadInput before anything is written where the experiment cannot run or another umbel
+    is at work in the folder, UmbelError where a round fails for good.
     """
     _check_strategy(experiment, strategy)
     _check_engine(experiment)
     shards = make_shards(experiment)
     held = with_poison(experiment, shards)
-    if resume is not None:
-        folder = RunFolder.open(Path(resume))
-    else:
-        folder = RunFolder.create(None if out is None else Path(out), experiment, "simulate")
     side = strategy.client_side if isinstance(strategy, Strategy) else None
-    clients = SimulatedClients(held, folder.path / "state", side)
-    # One thread for the server too: its second one would only take a core from the workers.
-    with one_thread(), _open_grid(experiment, clients) as grid:
-        run_experiment(
-            _attacked(grid, experiment, strategy),
-            experiment,
-            folder,
-            observer=observer,
-            strategy=strategy,
-            dataset=shards.dataset,
-        )
+    place, former = (None if path is None else Path(path) for path in (out, resume))
+    with RunFolder.held(experiment, "simulate", out=place, resume=former) as folder:
+        clients = SimulatedClients(held, folder.path / "state", side)
+        # One thread for the server too: its second one would only take a core from the workers.
+        with one_thread(), _open_grid(experiment, clients) as grid:
+            run_experiment(
+                _attacked(grid, experiment, strategy),
+                experiment,
+                folder,
+                observer=observer,
+                strategy=strategy,
+                dataset=shards.dataset,
+            )
     return Result.open(folder.path)
 
 

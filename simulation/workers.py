@@ -9,7 +9,7 @@ import multiprocessing
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
@@ -19,6 +19,7 @@ from flwr.app import Message
 
 from ..errors import BadInput
 from ..flower_internals import ErrorCode
+from ..processes import die_with_parent
 from .executor import Run
 from .framing import TaskReceiver, TaskSender, receive_reply, send_reply
 from .memory import SharedFile, reply_in
@@ -207,7 +208,9 @@ class WorkerPool:
         files = [SharedFile.create() for _ in range(1 + SLOTS)]
         others = [worker.connection for worker in self._workers if not worker.connection.closed]
         process = context.Process(
-            target=_work, args=(self._run, there, files, [here, *others]), daemon=True
+            target=_work,
+            args=(self._run, there, files, [here, *others], die_with_parent(signal.SIGKILL)),
+            daemon=True,
         )
         process.start()
         there.close()
@@ -215,12 +218,19 @@ class WorkerPool:
 
 
 def _work(
-    run: Run, connection: Connection, files: Sequence[SharedFile], inherited: Sequence[Connection]
+    run: Run,
+    connection: Connection,
+    files: Sequence[SharedFile],
+    inherited: Sequence[Connection],
+    bind: Callable[[], None],
 ) -> None:
     """A worker process's life: message in, reply out, until the other end closes.
 
-    It closes its copies of the parent's ends, or no worker would see the parent go.
+    It closes its copies of the parent's ends, or no worker would see the parent go; where the
+    parent is killed, `bind` has it end in the middle of its message, for the run's folder, which
+    it writes to and holds, may then be another's.
     """
+    bind()
     for copy in inherited:
         copy.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -38,6 +38,14 @@ def at_the_gate(lab) -> int:
     return int(wait_for(lambda: gate.exists() and gate.read_text(), "client at the gate"))
 
 
+def not_twice(lab, *command) -> None:
+    """A second process is told that the first is at work, and changes nothing."""
+    before = (lab.folder / "run" / "environment.json").read_bytes()
+    _, said = lab.umbel(*(command or ("resume", "run")), code=2)
+    assert said.splitlines()[-1].startswith("umbel: run: another umbel is at work there")
+    assert (lab.folder / "run" / "environment.json").read_bytes() == before
+
+
 def test_client_of_up_is_started_again_and_does_its_work_over(lab, gated, undisturbed):
     process = lab.start("up", gated, "--out", "run", "--json")
     kill(at_the_gate(lab))
@@ -73,6 +81,7 @@ def test_client_that_stays_away_costs_the_round_its_update_and_may_come_back(lab
 def test_server_of_up_is_killed_and_resumed(lab, gated, undisturbed):
     process = lab.start("up", gated, "--out", "run", log="up.log")
     client = at_the_gate(lab)
+    not_twice(lab)
     kill(process.pid)
     process.wait()
     wait_for(lambda: not alive(client), "end of the orphaned client")
@@ -89,6 +98,8 @@ def test_server_of_run_is_killed_and_resumed_with_the_same_clients(lab, gated, u
         lab.client(address, name, "--allow-import", "gated")
     process = lab.start("run", gated, "--server", address, "--out", "run", log="run.log")
     at_the_gate(lab)
+    not_twice(lab)
+    not_twice(lab, "run", gated, "--server", address, "--out", "run", "--resume")
     kill(process.pid)
     process.wait()
     (lab.folder / "gate.open").touch()
