@@ -103,12 +103,14 @@ class Lab:
         lines = path.read_text().splitlines() if path.exists() else []
         return [json.loads(line) for line in lines]
 
-    def server(self, port: int | None = None) -> tuple[str, subprocess.Popen]:
+    def server(self, port: int | None = None, *options) -> tuple[str, subprocess.Popen]:
         """`umbel server`, ready; its address and process."""
         address = f"127.0.0.1:{port or free_port()}"
-        process = self.start("server", "--port", address.rpartition(":")[2], log="server.log")
+        command = ["server", "--port", address.rpartition(":")[2], *options]
         said = self.folder / "server.log"
-        wait_for(lambda: f"serving at {address}" in said.read_text(), "SuperLink")
+        before = said.read_text().count("serving at") if said.exists() else 0
+        process = self.start(*command, log="server.log")
+        wait_for(lambda: said.read_text().count("serving at") > before, "SuperLink")
         return address, process
 
     def shards(self, path: Path) -> None:

@@ -28,9 +28,13 @@ def undisturbed(tmp_path_factory):
 @pytest.fixture
 def federation(lab):
     """A server, two clients, and a run whose second round waits at a gate."""
+    return begun(lab)
+
+
+def begun(lab, *options):
     path = with_gate(lab)
     lab.shards(path)
-    address, superlink = lab.server()
+    address, superlink = lab.server(None, *options)
     for name in ("client-0", "client-1"):
         lab.client(address, name, "--allow-import", "gated")
     run = lab.start("run", path, "--server", address, "--out", "run", log="run.log")
@@ -52,9 +56,29 @@ def test_run_outlives_its_superlink_and_both_clients_too(lab, federation, undist
     lab.server(port=int(address.rpartition(":")[2]))
     assert run.wait(180) == 0, said.read_text()
     assert "going on at round 2" in said.read_text()
-    assert lab.sha256("run") == undisturbed
+    assert_undisturbed(lab, undisturbed)
+
+
+def assert_undisturbed(lab, digest):
+    assert lab.sha256("run") == digest
     assert [record["round"] for record in lab.records("run")] == [1, 2, 3]
     assert [record["failures"] for record in lab.records("run")] == [[], [], []]
+
+
+def test_a_superlink_with_a_database_is_killed_and_knows_its_nodes_again(lab, undisturbed):
+    database = ("--database", lab.folder / "kept" / "server.db")
+    address, superlink, run = begun(lab, *database)
+    nodes = {name: lab.joined(name) for name in ("client-0", "client-1")}
+    killed(superlink)
+    said = lab.folder / "run.log"
+    wait_for(lambda: f"waiting for the SuperLink {address} until" in said.read_text(), "wait")
+    lab.server(int(address.rpartition(":")[2]), *database)
+    (lab.folder / "gate.open").touch()
+    assert run.wait(180) == 0, said.read_text()
+    assert_undisturbed(lab, undisturbed)
+    rows, _ = lab.umbel("nodes", "--server", address)
+    assert {row["name"]: row["node"] for row in rows if row["status"] == "online"} == nodes
+    assert database[1].stat().st_mode & 0o077 == 0, "for its owner alone"
 
 
 def test_run_gives_up_on_a_superlink_that_stays_away(lab):
