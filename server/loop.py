@@ -61,9 +61,12 @@ def run_rounds(experiment: Experiment, setting: Setting) -> RunSummary:
     run = _Run.begin(experiment, setting)
     rounds = experiment.experiment.rounds
     reason = run.stop_reason
-    while run.round < rounds and not reason:
-        reason = run.play(run.round + 1)
-    return run.end(reason)
+    try:
+        while run.round < rounds and not reason:
+            reason = run.play(run.round + 1)
+        return run.end(reason)
+    finally:
+        run.close()
 
 
 class _Run:
@@ -168,6 +171,11 @@ class _Run:
         )
         self._setting.observer.finished(summary)
         return summary
+
+    def close(self) -> None:
+        """Part the run and its phases, which know each other: what they hold is free at once,
+        and does not wait for the next collection of cycles."""
+        del self._phases
 
     def _facts(self) -> dict[str, Any]:
         travelling = self._travelling()

@@ -18,6 +18,7 @@ from ..data import make_shards
 from ..data.shard import Shard, ShardSource
 from ..errors import BadInput
 from ..experiment import Named, check
+from ..processes import return_freed_memory
 from ..result import Result
 from ..server.app import run_experiment
 from ..server.observer import Observer
@@ -58,6 +59,22 @@ def simulate(
     Raises BadInput before anything is written where the experiment cannot run or another umbel
     is at work in the folder, UmbelError where a round fails for good.
     """
+    try:
+        return Result.open(_played(experiment, out, observer, strategy, resume))
+    finally:
+        # The clients' examples are some megabytes each, and in a process that simulates again
+        # and again what glibc keeps of them would grow to gigabytes.
+        return_freed_memory()
+
+
+def _played(
+    experiment: Experiment,
+    out: str | Path | None,
+    observer: Observer | None,
+    strategy: FlowerStrategy | None,
+    resume: str | Path | None,
+) -> Path:
+    """Run an experiment; its run folder."""
     _check_strategy(experiment, strategy)
     _check_engine(experiment)
     shards = make_shards(experiment)
@@ -76,7 +93,7 @@ def simulate(
                 strategy=strategy,
                 dataset=shards.dataset,
             )
-    return Result.open(folder.path)
+    return folder.path
 
 
 @dataclass(frozen=True)
