@@ -8,6 +8,7 @@ from ..errors import UpdateRefused
 from ..tensors import Tensors
 from .combine import WeightedMean
 from .directions import Directions
+from .hyper import check_hyper
 from .parts import Update
 from .weighting import Weight, by_examples
 
@@ -21,12 +22,16 @@ class NormalisedMean:
     Paper: Wang et al. 2020, Tackling the Objective Inconsistency Problem in Heterogeneous
     Federated Optimization, arXiv 2007.07481, equation 6 and section 4: with tau steps of plain
     SGD `||a||_1 = tau`, with momentum rho
-    `||a||_1 = [tau - rho (1 - rho^tau) / (1 - rho)] / (1 - rho)`. `p_i` is a client's share of
+    `||a||_1 = [tau - rho (1 - rho^tau) / (1 - rho)] / (1 - rho)`, and with a proximal term mu
+    and steps of eta `||a||_1 = [1 - (1 - eta mu)^tau] / (eta mu)`. `p_i` is a client's share of
     the cohort's weight.
     """
 
     momentum: float = 0.0
     weight: Weight = by_examples
+    mu: float = 0.0
+    learning_rate: float = 0.0
+    """The clients' own; counts where there is a `mu`."""
     trained: frozenset[str] | None = None
     """Which tensors training moves; the round tells, by `among`."""
     streams: bool = field(default=True, init=False)
@@ -34,6 +39,14 @@ class NormalisedMean:
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum: {self.momentum} is not in [0, 1)")
+        check_hyper("mu", self.mu, least=0.0)
+        check_hyper("learning_rate", self.learning_rate, least=0.0)
+        if self.mu and self.momentum:
+            raise ValueError("mu: FedNova's norm is known beside no momentum only")
+        if self.mu and not 0 < self.mu * self.learning_rate <= 1:
+            raise ValueError(
+                f"mu: {self.mu} times the learning rate {self.learning_rate} is not in (0, 1]"
+            )
 
     def among(self, trained: frozenset[str]) -> NormalisedMean:
         return replace(self, trained=trained)
@@ -44,23 +57,26 @@ class NormalisedMean:
     def fold(self, state: Directions, update: Update) -> Directions:
         if update.steps < 1:
             raise UpdateRefused("it tells of no step, and FedNova divides by their number")
-        weight, work = self.weight(update), normaliser(update.steps, self.momentum)
+        weight, work = self.weight(update), self.work(update.steps)
         state.add(update, weight / work, weight=weight, work=weight * work)
         return state
+
+    def work(self, steps: int) -> float:
+        """`||a||_1`: how far `steps` of the clients go along a constant gradient, in learning
+        rates.
+
+        >>> NormalisedMean().work(3), NormalisedMean(momentum=0.5).work(3)
+        (3.0, 4.25)
+        """
+        if self.mu:
+            return (1 - (1 - self.mu * self.learning_rate) ** steps) / (
+                self.mu * self.learning_rate
+            )
+        spread = self.momentum * (1 - self.momentum**steps) / (1 - self.momentum)
+        return (steps - spread) / (1 - self.momentum)
 
     def finish(self, state: Directions) -> Tensors:
         weight, work = state.tally.get("weight", 0.0), state.tally.get("work", 0.0)
         if weight <= 0:
             raise ValueError("the weights of the updates sum to nothing: there is no mean")
         return state.moved((work / weight) / weight)
-
-
-def normaliser(steps: int, momentum: float) -> float:
-    """`||a||_1`: how far `steps` of SGD with momentum go along a constant gradient, in
-    learning rates.
-
-    >>> normaliser(3, 0.0), normaliser(3, 0.5)
-    (3.0, 4.25)
-    """
-    spread = momentum * (1 - momentum**steps) / (1 - momentum)
-    return (steps - spread) / (1 - momentum)

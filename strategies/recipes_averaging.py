@@ -8,8 +8,10 @@ from .control import plain_descent
 from .extrapolate import Extrapolated
 from .fair import FairMean
 from .hyper import Hyper
+from .local_parts import together
 from .nova import NormalisedMean
 from .parts import Need, Step
+from .proximal import Proximal
 from .select import Choice, chosen
 from .server_optimizers import Adagrad, Adam, Momentum, Yogi
 from .strategy import Strategy
@@ -50,6 +52,8 @@ def fedsgd(
 def fednova(
     *,
     momentum: float = 0.0,
+    mu: float = 0.0,
+    learning_rate: float = 0.05,
     weighting: WeightingName = "examples",
     fraction: float = 1.0,
     select: Choice = "fraction",
@@ -62,6 +66,8 @@ def fednova(
 
     Args:
         momentum: the clients' own, in [0, 1); client.optimizer.momentum must be the same.
+        mu: the weight of FedProx's proximal term at the clients, >= 0; not beside a momentum.
+        learning_rate: with a `mu`, the clients' own; client.optimizer.lr must be the same.
         weighting: how much each update counts; `examples` as in the paper.
         fraction: the share of the population in each round, in (0, 1].
         select: the rule that draws it.
@@ -70,13 +76,17 @@ def fednova(
     0.9
     """
     why = "FedNova reckons how far the clients' steps go"
-    wanted = {"name": "sgd", "momentum": momentum, "nesterov": False}
+    wanted: dict[str, object] = {"name": "sgd", "momentum": momentum, "nesterov": False}
+    needs = [Need(f"client.optimizer.{key}", value, why) for key, value in wanted.items()]
+    if mu:
+        needs.append(Need("client.optimizer.lr", learning_rate, why))
+        needs.append(Need("client.schedule", "constant", why))
     return Strategy(
         name="fednova",
         select=chosen(select, fraction),
-        local=telling(weighting),
-        combine=NormalisedMean(momentum, WEIGHTINGS[weighting]),
-        needs=tuple(Need(f"client.optimizer.{key}", v, why) for key, v in wanted.items()),
+        local=together(telling(weighting), *([Proximal(mu)] if mu else [])),
+        combine=NormalisedMean(momentum, WEIGHTINGS[weighting], mu, learning_rate),
+        needs=tuple(needs),
     )
 
 

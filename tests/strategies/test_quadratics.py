@@ -112,6 +112,16 @@ def test_fednova_divides_by_the_norm_of_momentums_steps(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_fednova_divides_by_the_norm_of_proximal_steps(tmp_path):
+    rate, mu = 0.1, 2.0
+    wanted = {"name": "fednova", "mu": mu, "learning_rate": rate}
+    found = end(wanted, tmp_path / "run", **batched(rate))
+    stiff = CURVATURE + mu
+    norm = (1 - (1 - rate * mu) ** EXAMPLES) / (rate * mu)
+    pull = (EXAMPLES / norm)[:, None] * CURVATURE / stiff * reach(EXAMPLES, rate, stiff)
+    np.testing.assert_allclose(found, quadratic.settled(pull), atol=1e-6)
+
+
 def test_momentum_at_the_server_settles_where_fedavg_does(tmp_path):
     found = end({"name": "fedavgm", "beta": 0.3}, tmp_path / "run", experiment={"rounds": 80})
     expected = quadratic.settled(EXAMPLES[:, None] * reach(STEPS))

@@ -20,7 +20,6 @@ from umbel.strategies import (
     WeightedMean,
     together,
 )
-from umbel.strategies.nova import normaliser
 from umbel.strategies.proximal import Proximal
 from umbel.strategies.telling import entropy
 from umbel.strategies.weighting import WEIGHTINGS, telling, uniform
@@ -129,7 +128,32 @@ def test_fednovas_norm_is_how_far_torchs_momentum_goes(rho, steps):
     for _ in range(steps):
         w.grad = -torch.ones(1, dtype=torch.float64)
         optimizer.step()
-    assert normaliser(steps, rho) == pytest.approx(w.item())
+    assert NormalisedMean(rho).work(steps) == pytest.approx(w.item())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 17])
+def test_fednovas_norm_is_how_far_a_proximal_term_lets_torch_go(steps):
+    rate, mu = 0.1, 0.7
+    w = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = torch.optim.SGD([w], lr=rate)
+    for _ in range(steps):
+        w.grad = -torch.ones(1, dtype=torch.float64) + mu * w.detach()
+        optimizer.step()
+    rule = NormalisedMean(mu=mu, learning_rate=rate)
+    assert rule.work(steps) == pytest.approx(w.item() / rate)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"mu": -1.0}, "mu: -1.0 is less than 0"),
+        ({"mu": 0.1}, "times the learning rate 0.0"),
+        ({"mu": 0.1, "learning_rate": 0.1, "momentum": 0.5}, "beside no momentum only"),
+    ],
+)
+def test_fednovas_impossible_numbers_are_refused(numbers, said):
+    with pytest.raises(ValueError, match=said):
+        NormalisedMean(**numbers)
 
 
 def test_fedexp_by_hand():
@@ -162,6 +186,7 @@ RULES = [
     *(WeightedMean(weight) for weight in WEIGHTINGS.values()),
     NormalisedMean(),
     NormalisedMean(0.9),
+    NormalisedMean(mu=0.5, learning_rate=0.1),
     Extrapolated(),
     FairMean(q=0.0),
 ]
