@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from ..tensors import Tensors
 from .parts import Update
-from .select import Fraction
+from .select import Choice, chosen
 from .strategy import Strategy
 
 RuleFunction: TypeAlias = Callable[..., Mapping[str, Any]]
@@ -19,6 +19,12 @@ RuleFunction: TypeAlias = Callable[..., Mapping[str, Any]]
 model that the clients were sent, and what it becomes, tensors by name in both."""
 
 OWN = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+FREE = (
+    Parameter("fraction", Parameter.KEYWORD_ONLY, default=1.0, annotation=float),
+    Parameter("select", Parameter.KEYWORD_ONLY, default="fraction", annotation=Choice),
+)
+"""What every strategy of a function takes beside the function's own parameters."""
 
 
 @dataclass
@@ -58,9 +64,9 @@ def combine(function: RuleFunction) -> Callable[..., Strategy]:
             returns the model's next values: the same names, shapes and dtypes, all finite. Its
             other parameters are what a user may give; they need types to be checked.
 
-    Returns what an experiment may name: a function of those parameters and of `fraction`, the
-    share of the clients in each round, that makes the strategy. Raises TypeError where
-    `function` cannot be called so.
+    Returns what an experiment may name: a function of those parameters, of `fraction`, the share
+    of the clients in each round, and of `select`, the rule that draws it, that makes the
+    strategy. Raises TypeError where `function` cannot be called so.
 
     >>> import torch
     >>> @combine
@@ -77,19 +83,19 @@ def combine(function: RuleFunction) -> Callable[..., Strategy]:
     {'w': tensor([6.])}
     """
     own = _own_parameters(function)
-    share = Parameter("fraction", Parameter.KEYWORD_ONLY, default=1.0, annotation=float)
-    signature = inspect.Signature([*own, share], return_annotation=Strategy)
+    whole = [*own, *FREE]
+    signature = inspect.Signature(whole, return_annotation=Strategy)
 
     @functools.wraps(function)
     def make(**given: Any) -> Strategy:
         bound = signature.bind(**given)
         bound.apply_defaults()
-        fraction = float(bound.arguments.pop("fraction"))
+        fraction, select = (bound.arguments.pop(free.name) for free in FREE)
         rule = FunctionRule(function, dict(bound.arguments))
-        return Strategy(name=function.__name__, select=Fraction(fraction), combine=rule)
+        return Strategy(name=function.__name__, select=chosen(select, fraction), combine=rule)
 
     make.__signature__ = signature  # type: ignore[attr-defined]
-    make.__annotations__ = {p.name: p.annotation for p in [*own, share] if p.annotation != p.empty}
+    make.__annotations__ = {p.name: p.annotation for p in whole if p.annotation != p.empty}
     return make
 
 
@@ -104,6 +110,7 @@ def _own_parameters(function: RuleFunction) -> Sequence[Parameter]:
     for parameter in found:
         if parameter.kind not in OWN:
             raise TypeError(f"{name}: {parameter}: each parameter needs a name of its own")
-    if any(parameter.name == "fraction" for parameter in found):
-        raise TypeError(f"{name}: fraction is the share of the clients; name it otherwise")
+    for free in FREE:
+        if any(parameter.name == free.name for parameter in found):
+            raise TypeError(f"{name}: {free.name} says who takes part; name it otherwise")
     return [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in found[2:]]

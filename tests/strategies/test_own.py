@@ -107,9 +107,18 @@ def test_what_cannot_combine_is_no_rule(function):
         package.combine(function)
 
 
-def test_fraction_is_taken():
-    with pytest.raises(TypeError, match="fraction"):
-        package.combine(lambda updates, model, fraction: {})
+@pytest.mark.parametrize("name", ["fraction", "select"])
+def test_who_takes_part_is_not_the_functions_to_name(name):
+    with pytest.raises(TypeError, match=f"{name} says who takes part"):
+        package.combine(eval(f"lambda updates, model, {name}: {{}}"))
+
+
+def test_a_function_takes_a_selection_like_any_recipe(umbel, module):
+    named = f"strategy.name={module(MEAN)}:mean"
+    turn = 'strategy.select={name="power-of-choice", candidates=0.9}'
+    digest(umbel, "--set", named, "--set", "strategy.fraction=0.5", "--set", turn)
+    code, _, err = umbel("check", "exp.toml", "--set", named, "--set", "strategy.select=robin")
+    assert code == 2 and "strategy.select: " in err and "round-robin" in err, err
 
 
 WRONG = {

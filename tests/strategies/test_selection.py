@@ -91,6 +91,13 @@ def test_a_recipe_takes_a_rule_by_name_or_with_its_parameters():
     assert fedavg(fraction=0.5, select=table).select == PowerOfChoice(0.5, 0.8)
 
 
+@pytest.mark.parametrize("name", registry.names("strategy"))
+def test_every_strategy_of_the_catalogue_takes_a_selection(name):
+    table = {"name": "power-of-choice", "candidates": 0.9}
+    made = registry.build("strategy", name, {"fraction": 0.5, "select": table})
+    assert made.select == PowerOfChoice(0.5, 0.9)
+
+
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
