@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from ..errors import BadInput
@@ -78,6 +79,10 @@ class Driver(Protocol):
         """Take one update in; raises UpdateRefused where the strategy cannot use it."""
         ...
 
+    def lacks(self, updates: int) -> str:
+        """Why so many updates cannot be combined; empty where they can."""
+        ...
+
     def finish(self, round: int) -> Tensors:
         """The model after the round."""
         ...
@@ -103,6 +108,7 @@ class Composed:
         self._round = 0
         self._population = 0
         self._rule: Combine[Any] = strategy.combine
+        self._extra_rule: Combine[Any] = strategy.extra_rule
         self._folded: Any = None
         self._extras: Any = None
         self._updates = 0
@@ -148,8 +154,20 @@ class Composed:
         self._rule = rule
         with blamed(rule):
             self._folded = rule.init(model)
-        extra = self._strategy.local.sends(model, self._trained)
-        self._extras = self._strategy.extra_rule.init(extra)
+        self._begin_extras(round, self._strategy.local.sends(model, self._trained))
+
+    def _begin_extras(self, round: int, form: Tensors) -> None:
+        """What is sent beside the updates begins at nothing, where they begin at the model."""
+        rule = self._strategy.extra_rule
+        if isinstance(rule, TellsApart):
+            rule = rule.among(frozenset(form))
+        if isinstance(rule, ByRound):
+            rule = rule.in_round(round, {})
+        self._extra_rule = rule
+        # One zero, seen everywhere: most rules read no more of it than its shape.
+        nothing = {n: torch.zeros((), dtype=v.dtype).expand(v.shape) for n, v in form.items()}
+        with blamed(rule):
+            self._extras = rule.init(nothing)
 
     def expected(self, model: Tensors) -> tuple[Tensors, Tensors]:
         extra = self._strategy.local.sends(model, self._trained)
@@ -164,7 +182,11 @@ class Composed:
         self._memory.note(sender.position, self._round, update)
         if update.extra:
             own = replace(update, tensors=update.extra)
-            self._extras = self._strategy.extra_rule.fold(self._extras, own)
+            with blamed(self._extra_rule):
+                self._extras = self._extra_rule.fold(self._extras, own)
+
+    def lacks(self, updates: int) -> str:
+        return self._strategy.lacks(updates)
 
     def finish(self, round: int) -> Tensors:
         turn = Turn(round, self._updates, self._population, self._trained)
@@ -174,7 +196,8 @@ class Composed:
         if isinstance(self._rule, ByRound):
             self._memory.rule = self._rule.remembers(self._model, combined)
         if self._strategy.local.sends(self._model, self._trained):
-            extra = self._strategy.extra_rule.finish(self._extras)
+            with blamed(self._extra_rule):
+                extra = self._extra_rule.finish(self._extras)
             context = self._context(self._model)
             self._memory.context = self._strategy.local.absorb(context, extra, turn)
         self._folded = self._extras = None

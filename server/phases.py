@@ -87,8 +87,8 @@ class Phases:
         """The cohort trains from `model`; repeated until enough updates are good. A large model
         is in the same memory as the messages then.
 
-        Raises UmbelError after `server.retries` repetitions with fewer than
-        `server.min_updates` good updates, naming the last failures.
+        Raises UmbelError after `server.retries` repetitions with fewer good updates than
+        `server.min_updates`, or than the strategy can combine, naming the last failures.
         """
         server = self._experiment.server
         for attempt in range(server.retries + 1):
@@ -96,13 +96,12 @@ class Phases:
                 cohort = self._driver.select(round, attempt, self._population.nodes, model)
                 members = [self._population.nodes[position] for position in cohort.positions]
                 self._population.ask(members)
-            names = [self._population.name(node) for node in members]
-            self.observer.round_started(round, names)
+            self.observer.round_started(round, [self._population.name(n) for n in members])
             with seconds("train"):
                 result, updates = self._collect(round, cohort, members, model, statistics)
             result.attempts = attempt + 1
-            needed = min(server.min_updates, len(members))
-            if updates >= needed:
+            needed = self._needed(len(members))
+            if updates >= needed and not self._driver.lacks(updates):
                 with seconds("combine"):
                     result.model = self._driver.finish(round)
                 return result
@@ -111,10 +110,15 @@ class Phases:
             self.observer.note(f"round {round}: {updates} good updates are too few ({last})")
             if attempt < server.retries:
                 self._population.await_back(round, members, needed)
-        raise UmbelError(
-            f"round {round}: fewer than {server.min_updates} good updates in "
-            f"{server.retries + 1} tries; the last failures: {last}"
-        )
+        few = self._driver.lacks(updates) or f"fewer than {server.min_updates} good updates"
+        tries = f"in {server.retries + 1} tries; the last failures: {last or 'none'}"
+        raise UmbelError(f"round {round}: {few} {tries}")
+
+    def _needed(self, asked: int) -> int:
+        """How many of the clients asked must answer well: more than `server.min_updates` where
+        the strategy cannot combine so few."""
+        least = min(self._experiment.server.min_updates, asked)
+        return next((n for n in range(least, asked) if not self._driver.lacks(n)), asked)
 
     def evaluate(self, round: int, model: Tensors) -> Evaluated:
         """Clients score `model` on what they held out: all of them, or as many as

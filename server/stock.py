@@ -97,6 +97,9 @@ class Stock:
         )
         self._replies.append(Message(content, reply_to=self._requests[sender.node]))
 
+    def lacks(self, updates: int) -> str:
+        return ""
+
     def finish(self, round: int) -> Tensors:
         with _seeded(self._seed, round, "flower, aggregate"):
             arrays, _ = self._strategy.aggregate_train(round, self._replies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .parts import AsksServer, ChecksCohort, EndsEarly, Selection
+from .parts import AsksServer, EndsEarly, Selection
 from .strategy import Strategy
 
 
@@ -22,12 +22,9 @@ def cohort_faults(strategy: object, clients: int, *, server_examples: bool) -> l
     faults = []
     if isinstance(strategy.combine, AsksServer) and not server_examples:
         faults.append(f"name: {strategy.name} needs examples of the server's own; set data.server")
-    if isinstance(strategy.combine, ChecksCohort):
-        expected = _expected(strategy, clients)
-        fault = "" if expected is None else strategy.combine.fault(expected)
-        if fault:
-            faults.append(fault)
-    return faults
+    expected = _expected(strategy, clients)
+    fault = "" if expected is None else strategy.lacks(expected)
+    return [*faults, fault] if fault else faults
 
 
 def _expected(strategy: Strategy, clients: int) -> int | None:

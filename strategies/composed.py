@@ -9,7 +9,7 @@ from .. import registry
 from ..errors import BadInput
 from .chain import Chain, Clip, Link, Noise, Quantise
 from .hyper import Share
-from .local_parts import Local, Together, together
+from .local_parts import Local, parts_of, together
 from .parts import Need
 from .select import Choice, chosen
 from .strategy import Strategy
@@ -52,13 +52,14 @@ def composed(
     combiner, stepper = _lender("combine", combine), _lender("step", step)
     additions = [_lender("local", choice) for choice in _several(local)]
     extras = None if extra is None else _lender("extra", extra)
+    weighers = [combiner.local, *([] if extras is None else [extras.local])]
     needs: list[Need] = []
     for lender in (combiner, stepper, *additions):
         needs += [need for need in lender.needs if need not in needs]
     return Strategy(
         name="composed",
         select=chosen(select, fraction),
-        local=together(*_tellers(combiner.local, additions)),
+        local=together(*_tellers(weighers, additions)),
         chain=Chain(tuple(_link(choice) for choice in _several(chain))),
         combine=combiner.combine,
         step=stepper.step,
@@ -81,16 +82,15 @@ def _lender(part: str, choice: Choice) -> Strategy:
     return strategy
 
 
-def _tellers(local: Local, additions: Sequence[Strategy]) -> list[Local]:
-    """The local parts that were chosen, after those that the rule's weighting goes by and that
+def _tellers(weighers: Sequence[Local], additions: Sequence[Strategy]) -> list[Local]:
+    """The local parts that were chosen, after those that the rules' weightings go by and that
     none of them brings."""
-    chosen_parts = [part for one in additions for part in _single(one.local)]
-    told = [part for part in _single(local) if isinstance(part, TELLERS)]
-    return [*(part for part in told if part not in chosen_parts), *chosen_parts]
-
-
-def _single(local: Local) -> Sequence[Local]:
-    return local.parts if isinstance(local, Together) else (local,)
+    chosen_parts = [part for one in additions for part in parts_of(one.local)]
+    told: list[Local] = []
+    for part in (part for local in weighers for part in parts_of(local)):
+        if isinstance(part, TELLERS) and part not in [*chosen_parts, *told]:
+            told.append(part)
+    return [*told, *chosen_parts]
 
 
 def _link(choice: Choice) -> Link:

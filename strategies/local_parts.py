@@ -190,15 +190,18 @@ def together(*parts: Local) -> Local:
     return Together(active) if active else Plain()
 
 
+def parts_of(local: Local) -> Sequence[Local]:
+    """The local parts that one is made of: itself, unless it is several together."""
+    return local.parts if isinstance(local, Together) else (local,)
+
+
 def absorbs(local: Local) -> bool:
     """Whether the server makes a context of what the clients send beside their updates.
 
     >>> absorbs(Plain()), absorbs(Together((Plain(), Plain())))
     (False, False)
     """
-    if isinstance(local, Together):
-        return any(absorbs(part) for part in local.parts)
-    return type(local).absorb is not Plain.absorb
+    return any(type(part).absorb is not Plain.absorb for part in parts_of(local))
 
 
 def sent_as(extra: Tensors, name: str) -> Tensor | None:

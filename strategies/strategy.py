@@ -16,9 +16,21 @@ from ..randomness import numpy_generator
 from ..tensors import Tensors
 from .chain import Chain
 from .combine import WeightedMean
+from .concord import discord
 from .fitting import ASKED, unfit
 from .local_parts import Local, Plain, absorbs
-from .parts import ByRound, Combine, Need, Select, Selection, Step, TellsApart, Turn, Update
+from .parts import (
+    ByRound,
+    ChecksCohort,
+    Combine,
+    Need,
+    Select,
+    Selection,
+    Step,
+    TellsApart,
+    Turn,
+    Update,
+)
 from .select import Fraction
 from .step import Replace
 from .weighting import uniform
@@ -56,7 +68,8 @@ class Strategy(flower.Strategy):
     `extra` combines what the local part sends beside the updates, the control variates of
     SCAFFOLD for one: their plain mean, unless another rule is given. It must be given where
     `combine` is no mean, for a mean of them would let in what that rule keeps out. `needs` is
-    what the strategy asks of an experiment. Raises ValueError where parts do not fit together.
+    what the strategy asks of an experiment. Raises ValueError where parts do not fit together
+    (`concord`).
 
     umbel's round loop asks the parts; inside a plain Flower `ServerApp` the strategy answers
     Flower's hooks with the same parts (except `local` and `chain`, which live in umbel's
@@ -82,13 +95,9 @@ class Strategy(flower.Strategy):
         parts = {part: getattr(self, part) for part in ASKED if getattr(self, part) is not None}
         for fault in filter(None, (unfit(name, part) for name, part in parts.items())):
             raise ValueError(fault)
-        mean = isinstance(self.combine, WeightedMean)
-        if absorbs(self.local) and self.extra is None and not mean:
-            raise ValueError(
-                f"{type(self.local).__name__} with {type(self.combine).__name__}: no rule is "
-                "given for what the clients send beside their updates, and their mean would let "
-                "in what that rule keeps out; give Strategy(extra=...)"
-            )
+        fault = discord(self.local, self.combine, self.step, self.extra)
+        if fault:
+            raise ValueError(fault)
 
     @property
     def client_side(self) -> ClientSide:
@@ -99,6 +108,14 @@ class Strategy(flower.Strategy):
     def extra_rule(self) -> Combine[Any]:
         """How what the local part sends is combined."""
         return self.extra or WeightedMean(uniform)
+
+    def lacks(self, updates: int) -> str:
+        """Why the rules cannot combine so many updates; empty where they can."""
+        rules = [self.combine, *([self.extra] if self.extra and absorbs(self.local) else [])]
+        return next(
+            (fault for r in rules if isinstance(r, ChecksCohort) and (fault := r.fault(updates))),
+            "",
+        )
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -120,7 +137,10 @@ class Strategy(flower.Strategy):
             (reply for reply in replies if reply.has_content()),
             key=lambda reply: reply.metadata.src_node_id,
         )
-        if model is None or not good:
+        fault = self.lacks(len(good))
+        if fault:
+            log.warning("round %d: %s", server_round, fault)
+        if model is None or not good or fault:
             return None, None
         if server_round == 1:
             self._session.rule = {}

@@ -156,6 +156,32 @@ def test_too_few_updates_end_the_run_with_the_reason_and_a_whole_checkpoint(benc
     assert checkpoint is not None and checkpoint.round == 1
 
 
+def test_fewer_updates_than_the_rule_can_combine_repeat_the_round_too(bench):
+    trimmed = {"name": "trimmed_mean", "trim": 0.25}  # Of three updates it would cut none.
+    experiment = bench.experiment(strategy=trimmed)
+    clients = bench.clients(experiment)
+
+    def once(message, reply):
+        del clients.faults[(3, 2)]
+        return raised(message, reply)
+
+    clients.faults = {(3, 2): once}
+    again = bench.run(clients)
+    assert [record["attempts"] for record in bench.log.records] == [1, 2, 1]
+    assert again.model_sha256 == bench.run(bench.clients(experiment), out="calm").model_sha256
+
+
+def test_fewer_updates_than_the_rule_can_combine_end_the_run_with_the_reason(bench):
+    trimmed = {"name": "trimmed_mean", "trim": 0.25}
+    clients = bench.clients(bench.experiment(strategy=trimmed, server={"retries": 1}))
+    clients.faults = {(3, 2): raised}
+    words = r"round 2: trim: 0.25 of 3 updates .* in 2 tries; the last failures: client-3: Runtime"
+    with pytest.raises(UmbelError, match=words):
+        bench.run(clients)
+    checkpoint = Checkpoint.read(bench.tmp_path / "run" / "checkpoint")
+    assert checkpoint is not None and checkpoint.round == 1
+
+
 @pytest.mark.parametrize("strategy", ["fedavg", "flwr.serverapp.strategy:FedAdam"])
 def test_an_interrupted_run_resumes_to_the_same_bytes(bench, strategy):
     choice = (

@@ -7,6 +7,7 @@ import pytest
 from umbel import registry
 from umbel.strategies import (
     Clip,
+    ControlVariates,
     Proximal,
     Quantise,
     Replace,
@@ -67,6 +68,27 @@ def test_a_rule_brings_what_its_weighting_goes_by():
     assert made.local == Together((TellsLabelEntropy(), Proximal(0.01)))
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"local": "scaffold", "combine": "median", "extra": "median"},
+        {"local": "scaffold", "combine": "fednova"},
+        {"local": "feddyn", "step": "feddyn", "combine": "trimmed_mean"},
+        {"local": {"name": "fedprox", "mu": 0.1}, "combine": {"name": "fednova", "mu": 0.1}},
+        {"local": "moon", "combine": "geometric_median", "step": "fedyogi"},
+    ],
+    ids=str,
+)
+def test_what_goes_together_is_put_together(parameters):
+    assert registry.build("strategy", "composed", parameters).name == "composed"
+
+
+def test_a_rule_for_what_is_sent_beside_brings_its_weighting_too():
+    extra = {"name": "fedavg", "weighting": "label-entropy"}
+    made = registry.build("strategy", "composed", {"local": "scaffold", "extra": extra})
+    assert made.local == Together((TellsLabelEntropy(), ControlVariates()))
+
+
 def test_it_runs_from_the_experiment_file(umbel):
     def digest(strategy, out):
         code, printed, err = umbel(
@@ -96,6 +118,15 @@ def test_it_runs_from_the_experiment_file(umbel):
         ('chain={name="quantise", bits=1}', "strategy.chain: quantise: bits: 1 is not in 2 to 8"),
         ('combine="bulyan"', "1 among 3 updates are too many for Bulyan"),
         ("fraction=1.5", "strategy.fraction: must be less than or equal to 1"),
+        ('local="scaffold", combine="median"', "give a rule for that too, as extra"),
+        ('local="scaffold", extra="fltrust"', "what clients send beside their updates is no model"),
+        ('local="scaffold", extra="bulyan"', "1 among 3 updates are too many for Bulyan"),
+        ('local="feddyn"', "take both from feddyn, as local and as step"),
+        ('step="feddyn"', "take both from feddyn, as local and as step"),
+        ('local="feddyn", step={name="feddyn", alpha=0.5}', "with one alpha"),
+        ('combine="fednova", local="fedprox"', "give both the same constant mu"),
+        ('combine={name="fednova", mu=0.1}, local={name="fedprox", mu=0.2}', "the same constant mu"),
+        ('combine="fednova", local="feddyn", step="feddyn"', "beside FedDyn's regulariser"),
     ],
 )  # fmt: skip
 def test_an_unknown_part_and_what_does_not_fit_is_one_line(umbel, parameters, words):

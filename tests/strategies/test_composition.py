@@ -8,11 +8,14 @@ import torch
 import umbel
 from umbel.errors import BadInput, UmbelError
 from umbel.experiment import Experiment, check
+from umbel.server.checkpoint import Checkpoint
 from umbel.server.observer import Silent
 from umbel.strategies import (
     Adam,
+    CentredClipping,
     ControlVariates,
     Momentum,
+    NormBound,
     PowerOfChoice,
     Proximal,
     Strategy,
@@ -53,6 +56,25 @@ COMPOSED = {
         step=Momentum(1.0, 0.5),
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        NormBound(1e-6),
+        NormBound({"name": "exponential", "start": 1e-6, "decay": 1.0}),
+        CentredClipping(tau=1e-6, iterations=1),
+    ],
+    ids=str,
+)
+def test_a_rule_for_what_is_sent_beside_looks_at_it_from_nothing(tmp_path, rule):
+    """Control variates are no changes of the model: they are bounded as they are."""
+    strategy = Strategy(name="own", local=ControlVariates(), extra=rule)
+    run = umbel.simulate(experiment(), strategy=strategy, out=tmp_path / "run")
+    checkpoint = Checkpoint.read(run.folder / "checkpoint")
+    names = [name for name in checkpoint.server if name.startswith("context/")]
+    length = torch.stack([checkpoint.server[name].norm() for name in names]).norm()
+    assert 0 < length <= 4 * 1e-6 * (1 + 1e-5)
 
 
 class Interrupting(Silent):

@@ -9,6 +9,7 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg as FlowersFedAvg
 from flwr.serverapp.strategy import Strategy as FlowersStrategy
 
+from umbel import registry
 from umbel.simulation.grid import InProcessGrid
 from umbel.strategies import FedAvg, FedProx, WeightedMean
 
@@ -106,3 +107,9 @@ def test_a_rule_that_remembers_does_so_in_flower():
     # `scale` only for the first, which is 1 - scale away.
     second = scale + ((1 - scale) + 3 * scale) / 4
     np.testing.assert_allclose(remembering, np.array([1, 2]) + scale + second, rtol=1e-6)
+
+
+def test_too_few_for_the_rule_cost_the_round_in_flower_and_not_the_run(caplog):
+    found = play(registry.build("strategy", "bulyan", {}), rounds=2)  # It asks for seven.
+    assert found.train_metrics_clientapp == {} and set(found.evaluate_metrics_clientapp) == {1, 2}
+    assert "round 2: byzantine: 1 among 4 updates are too many for Bulyan" in caplog.text
