@@ -86,6 +86,17 @@ def map_large_blocks() -> None:
         set_option(_M_MMAP_THRESHOLD, 2**20)
 
 
+def return_freed_memory() -> None:
+    """Give the system back what was freed so far. Does nothing where there is no glibc.
+
+    For where large blocks come and go all the time, as in training: had each to be asked for
+    anew (`map_large_blocks`), that would take longer than the work.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file against every other process, until the block or this process ends.
