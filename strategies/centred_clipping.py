@@ -31,12 +31,17 @@ class CentredClipping(Buffered):
     memory: bool = True
     last: Tensors = field(default_factory=dict, repr=False, compare=False)
     """How the last round moved the model: set by `in_round`."""
+    trained: frozenset[str] | None = None
+    """Which tensors training moves; the round tells, by `among`."""
 
     def __post_init__(self) -> None:
         if self.tau is not None:
             check_hyper("tau", self.tau, above=0.0)
         if self.iterations < 1:
             raise ValueError(f"iterations: {self.iterations} is less than 1")
+
+    def among(self, trained: frozenset[str]) -> CentredClipping:
+        return replace(self, trained=trained)
 
     def in_round(self, round: int, memory: Tensors) -> CentredClipping:
         tau = None if self.tau is None else at(self.tau, round)
@@ -45,7 +50,11 @@ class CentredClipping(Buffered):
     def remembers(self, model: Tensors, combined: Tensors) -> Tensors:
         if not self.memory:
             return {}
-        return {n: combined[n] - v for n, v in model.items() if v.is_floating_point()}
+        return {
+            name: combined[name] - value
+            for name, value in model.items()
+            if value.is_floating_point() and (self.trained is None or name in self.trained)
+        }
 
     def combined(self, model: Tensors, updates: Sequence[Update]) -> Tensors:
         centre = {n: v.double() for n, v in model.items() if v.is_floating_point()}

@@ -33,14 +33,22 @@ class FLTrust:
     Bootstrapping, arXiv 2012.13995, equations 2 to 4. `g_0` is the change that the server finds
     when it trains the model on examples of its own, as a client would. Near `g_0` however many
     clients attack. Where nobody is trusted, which the paper leaves open, the model stays.
+    Changes of tensors that training does not move, such as running variances, are made shorter
+    like the others, and never longer: a variance moved further than any client had it could
+    become negative.
     """
 
     server: ServerSide | None = field(default=None, repr=False, compare=False)
     round: int = 1
+    trained: frozenset[str] | None = None
+    """Which tensors training moves; the round tells, by `among`."""
 
     @property
     def streams(self) -> bool:
         return True
+
+    def among(self, trained: frozenset[str]) -> FLTrust:
+        return replace(self, trained=trained)
 
     def helped(self, server: ServerSide, round: int) -> FLTrust:
         return replace(self, server=server, round=round)
@@ -57,8 +65,14 @@ class FLTrust:
             raise UpdateRefused("its change is too long to be measured")
         trust = _trust(update.tensors, norm, state)
         if trust > 0:
-            factor = trust * state.length / norm
-            add_change(state.total, update.tensors, state.model, factor)
+            scale = state.length / norm
+            trained = self.trained if self.trained is not None else frozenset(state.model)
+            for names, factor in (
+                (trained, scale),
+                (state.model.keys() - trained, min(1.0, scale)),
+            ):
+                part = {name: value for name, value in state.model.items() if name in names}
+                add_change(state.total, update.tensors, part, trust * factor)
             state.whole.append(whole_numbers(update.tensors))
         state.trust += trust
         return state
