@@ -70,6 +70,18 @@ def last_line(log: Path) -> str:
     return said[-1][:300] if said else "it said nothing"
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file, which takes the file's place when the block is through; what
+    a block that fails or is interrupted wrote there is removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read, under a temporary name first."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

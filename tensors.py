@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from .processes import replacing
 
 Tensors: TypeAlias = dict[str, Tensor]
 """Named tensors: a model's state dict, a part of one, or sums of statistics."""
@@ -180,9 +181,9 @@ def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file under a temporary name, then rename it: never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    safetensors.torch.save_file(_apart(tensors), temporary, dict(metadata) if metadata else None)
-    os.replace(temporary, path)
+    told = dict(metadata) if metadata else None
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(_apart(tensors), temporary, told)
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:

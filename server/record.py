@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import BadInput
 from ..experiment import Experiment
+from ..processes import replacing
 from ..result import EXPERIMENT_FILE, OVER, read_environment, run_status
 from ..rounds import read_records
 from ..tensors import Tensors, write_tensors
@@ -262,6 +263,5 @@ def _check_free(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
