@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..tensors import Tensors
 from .parts import Update
+from .weighting import NO_WEIGHT
 
 PIECE = 250_000
 """Values that are looked at together, of all clients: 2 MB in float64."""
@@ -132,7 +133,7 @@ def weighted(weights: Tensor) -> Coordinate:
     """The weighted mean of each column; raises ValueError where the weights sum to nothing."""
     total = float(weights.sum())
     if not total > 0:
-        raise ValueError("the weights of the updates sum to nothing: there is no mean")
+        raise ValueError(NO_WEIGHT)
     return lambda rows: weights @ rows / total
 
 

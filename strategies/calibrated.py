@@ -26,8 +26,9 @@ class Calibrated(Plain):
     the paradigm makes of the scores is the calibrated one; evaluation sees the plain scores.
 
     Paper: Zhang et al. 2022, Federated Learning with Label Distribution Skew via Logits
-    Calibration, arXiv 2209.00189, equation 8. The paper's sum leaves the true class out, which
-    bounds the loss from no side; here, as in softmax cross-entropy, it is among the others.
+    Calibration, arXiv 2209.00189, equation 8. As printed, the sum below the fraction leaves the
+    true class out, and the loss has no least value; here it is among the others, as in the softmax
+    cross-entropy that the paper calibrates and in other implementations of it.
     """
 
     tau: Hyper = 1.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..tensors import Tensors
 from .parts import Update
-from .weighting import Weight, by_examples
+from .weighting import NO_WEIGHT, Weight, by_examples, weighed
 
 LARGE = 4_000_000
 """Tensors of more values than this are summed in single precision, smaller ones in double.
@@ -54,7 +54,7 @@ class WeightedMean:
         return MeanState(model)
 
     def fold(self, state: MeanState, update: Update) -> MeanState:
-        weight = self.weight(update)
+        weight = weighed(self.weight, update)
         for name, value in update.tensors.items():
             total = state.total.get(name)
             if not value.is_floating_point():
@@ -70,7 +70,7 @@ class WeightedMean:
 
     def finish(self, state: MeanState) -> Tensors:
         if state.weight <= 0:
-            raise ValueError("the weights of the updates sum to nothing: there is no mean")
+            raise ValueError(NO_WEIGHT)
         combined: Tensors = {}
         while state.total:  # One after another, and none of them twice in memory.
             name, total = state.total.popitem()

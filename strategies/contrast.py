@@ -73,7 +73,8 @@ class Contrastive(Plain):
     model, and the term, a constant, is left out.
 
     Paper: Li, He and Song 2021, Model-Contrastive Federated Learning, arXiv 2103.16257,
-    equation 3.
+    equation 3. There z comes from a projection head between features and output layer, which is
+    the model's business here.
     """
 
     mu: Hyper = 1.0

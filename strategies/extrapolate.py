@@ -10,7 +10,7 @@ from .combine import WeightedMean
 from .directions import Directions, squared_change
 from .hyper import check_hyper
 from .parts import Update
-from .weighting import Weight, by_examples
+from .weighting import NO_WEIGHT, Weight, by_examples, weighed
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Extrapolated:
         return Directions.begin(model, self.trained, WeightedMean(self.weight))
 
     def fold(self, state: Directions, update: Update) -> Directions:
-        weight = self.weight(update)
+        weight = weighed(self.weight, update)
         squared = squared_change(update, state.model, state.trained)
         state.add(update, weight, weight=weight, squares=weight * squared)
         return state
@@ -48,7 +48,7 @@ class Extrapolated:
     def finish(self, state: Directions) -> Tensors:
         weight = state.tally.get("weight", 0.0)
         if weight <= 0:
-            raise ValueError("the weights of the updates sum to nothing: there is no mean")
+            raise ValueError(NO_WEIGHT)
         mean = (norm_of(state.total) / weight) ** 2
         spread = state.tally["squares"] / weight
         return state.moved(max(1.0, spread / (2 * (mean + self.epsilon))) / weight)

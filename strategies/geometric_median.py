@@ -18,7 +18,7 @@ from .buffered import (
     weighted,
 )
 from .parts import Update
-from .weighting import Weight, uniform
+from .weighting import Weight, uniform, weighed
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class GeometricMedian(Buffered):
             raise ValueError(f"tolerance: {self.tolerance} is less than 0")
 
     def combined(self, model: Tensors, updates: Sequence[Update]) -> Tensors:
-        alpha = torch.tensor([self.weight(update) for update in updates], dtype=torch.float64)
+        alpha = torch.tensor(
+            [weighed(self.weight, update) for update in updates], dtype=torch.float64
+        )
         weighted(alpha)  # which refuses weights that sum to nothing
         wide = {name: value.double() for name, value in model.items() if name in floating(model)}
         centre = coordinatewise(wide, updates, median)

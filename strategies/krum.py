@@ -11,7 +11,7 @@ from torch import Tensor
 from ..tensors import Tensors
 from .buffered import Buffered, check_byzantine, coordinatewise, squared_distances, weighted
 from .parts import Update
-from .weighting import Weight, uniform
+from .weighting import Weight, uniform, weighed
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Krum(Buffered):
         scores = krum_scores(squared_distances(model, updates), self.byzantine)
         best = scores.argsort(stable=True)[:keep].sort().values
         chosen = [updates[int(position)] for position in best]
-        weights = torch.tensor([self.weight(update) for update in chosen], dtype=torch.float64)
+        weights = torch.tensor(
+            [weighed(self.weight, update) for update in chosen], dtype=torch.float64
+        )
         return coordinatewise(model, chosen, weighted(weights))
 
 

@@ -9,7 +9,7 @@ from .buffered import middle
 from .changes import add_change, length, moved, nothing, whole_numbers
 from .hyper import Hyper, at, check_hyper
 from .parts import Update
-from .weighting import Weight, uniform
+from .weighting import NO_WEIGHT, Weight, uniform, weighed
 
 
 @dataclass
@@ -76,7 +76,7 @@ class NormBound:
             for update in waiting:
                 self._add(state, update, bound)
         if not state.weight > 0:
-            raise ValueError("the weights of the updates sum to nothing: there is no mean")
+            raise ValueError(NO_WEIGHT)
         combined = moved(state.model, state.total, state.weight)
         return {
             name: combined[name]
@@ -87,7 +87,7 @@ class NormBound:
 
     def _add(self, state: BoundState, update: Update, bound: float) -> None:
         norm = length(update.tensors, state.model)
-        weight = self.weight(update)
+        weight = weighed(self.weight, update)
         factor = weight if norm <= bound else weight * bound / norm
         if factor > 0:  # A change too long to be measured counts as none.
             add_change(state.total, update.tensors, state.model, factor)

@@ -10,7 +10,7 @@ from .combine import WeightedMean
 from .directions import Directions
 from .hyper import check_hyper
 from .parts import Update
-from .weighting import Weight, by_examples
+from .weighting import NO_WEIGHT, Weight, by_examples, weighed
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class NormalisedMean:
     def fold(self, state: Directions, update: Update) -> Directions:
         if update.steps < 1:
             raise UpdateRefused("it tells of no step, and FedNova divides by their number")
-        weight, work = self.weight(update), self.work(update.steps)
+        weight, work = weighed(self.weight, update), self.work(update.steps)
         state.add(update, weight / work, weight=weight, work=weight * work)
         return state
 
@@ -78,5 +78,5 @@ class NormalisedMean:
     def finish(self, state: Directions) -> Tensors:
         weight, work = state.tally.get("weight", 0.0), state.tally.get("work", 0.0)
         if weight <= 0:
-            raise ValueError("the weights of the updates sum to nothing: there is no mean")
+            raise ValueError(NO_WEIGHT)
         return state.moved((work / weight) / weight)

@@ -52,6 +52,10 @@ class _Adaptive:
 
     Paper: Reddi et al. 2021, Adaptive Federated Optimization, arXiv 2003.00295, algorithm 2:
     no correction of bias; m starts at 0 and v at tau^2, the least that the paper allows.
+
+    Where Flower's differ: v starts at 0, FedAdam's rate is corrected for bias as in Kingma and Ba
+    2015 (with the round plus one as the exponent), and tensors that training does not move go
+    through the optimiser like the others.
     """
 
     learning_rate: Hyper = 0.01

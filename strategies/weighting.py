@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import sys
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from ..errors import UpdateRefused
+from ..errors import UmbelError, UpdateRefused
 from .local_parts import Local, Plain, sent_as
 from .parts import Update
 from .telling import ENTROPY, VARIANCE, TellsGradientVariance, TellsLabelEntropy
@@ -14,6 +17,9 @@ Weight: TypeAlias = Callable[[Update], float]
 WeightingName: TypeAlias = Literal[
     "examples", "uniform", "loss", "inverse-variance", "label-entropy"
 ]
+
+
+NO_WEIGHT = "the weights of the updates sum to nothing: there is no mean; take another weighting"
 
 
 def by_examples(update: Update) -> float:
@@ -44,7 +50,7 @@ def by_inverse_variance(update: Update) -> float:
     inverse of their variances.
     """
     variance = _told(update, VARIANCE)
-    if not variance > 0:
+    if not variance > sys.float_info.min:  # The inverse of a smaller one would be infinite.
         raise UpdateRefused(f"its gradient variance is {variance:g}, which has no inverse")
     return 1 / variance
 
@@ -59,6 +65,28 @@ def by_label_entropy(update: Update) -> float:
     if entropy < 0:
         raise UpdateRefused(f"its label entropy is {entropy:g}, less than 0")
     return entropy
+
+
+def weighed(weight: Weight, update: Update) -> float:
+    """What an update counts; raises UmbelError, naming the weight and its file and line, where
+    that is no number of 0 or more.
+
+    >>> weighed(by_examples, Update("a", {}, examples=10))
+    10.0
+    """
+    found = weight(update)
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        value = math.nan
+    if 0 <= value < math.inf:
+        return value
+    name = getattr(weight, "__name__", type(weight).__name__)
+    code = inspect.unwrap(weight).__code__ if inspect.isfunction(weight) else None
+    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    raise UmbelError(
+        f"{name}{place}: it weighs {update.client} by {found!r}; a weight is a number of 0 or more"
+    )
 
 
 def mean_loss(update: Update) -> float:
