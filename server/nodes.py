@@ -8,10 +8,11 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..errors import UmbelError
 from ..http_internals import refusal
-from ..rounds import human_seconds
+from ..rounds import human_seconds, printable
 from ..security.interceptors import operator_headers
 from ..transfer import PROTOBUF, explain, tls_context
 from .submit import Link
@@ -46,7 +47,7 @@ def show_nodes(nodes: list[dict[str, Any]]) -> None:
     for column in ("name", "status", "since", "last seen", "from", "data", "version"):
         table.add_column(column, overflow="fold")
     for node in nodes:
-        table.add_row(
+        cells = (
             node["name"] or str(node["node"]),
             node["status"],
             ago(node["since"]),
@@ -55,6 +56,8 @@ def show_nodes(nodes: list[dict[str, Any]]) -> None:
             node["schema"],
             node["version"],
         )
+        # Some are the node's own words: no markup, and nothing that a terminal would obey.
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)
 
 

@@ -7,6 +7,7 @@ import datetime
 import socket
 import ssl
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -43,8 +44,11 @@ def operator_headers(key: Path, path: str, content: bytes = b"") -> dict[str, st
     return {**PROTOBUF, **sign(read_private_key(key), "POST", path, content)}
 
 
-def raw(address: str, ca: Path | None, lines: list[str], body: bytes = b"") -> bytes:
-    """Send a request as it stands, and read what comes back until the server closes."""
+@contextlib.contextmanager
+def begun(
+    address: str, ca: Path | None, lines: list[str], body: bytes = b""
+) -> Iterator[socket.socket]:
+    """Send a request as it stands, which may not be all of it; the connection."""
     host, _, port = address.partition(":")
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
@@ -52,6 +56,12 @@ def raw(address: str, ca: Path | None, lines: list[str], body: bytes = b"") -> b
             context = ssl.create_default_context(cafile=str(ca))
             link = stack.enter_context(context.wrap_socket(link, server_hostname=host))
         link.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        yield link
+
+
+def raw(address: str, ca: Path | None, lines: list[str], body: bytes = b"") -> bytes:
+    """Send a request as it stands, and read what comes back until the server closes."""
+    with begun(address, ca, lines, body) as link:
         answer = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while piece := link.recv(65536):

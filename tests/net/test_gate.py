@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from flwr.proto.fleet_pb2 import ActivateNodeResponse
 from lab import Lab, wait_for
-from strangers import PROTOBUF, connection, node_headers, operator_headers, raw
+from strangers import PROTOBUF, begun, connection, node_headers, operator_headers, raw
 
 from umbel.flower_internals import (
     ActivateNodeRequest,
@@ -24,8 +25,11 @@ from umbel.flower_internals import (
 from umbel.processes import stop_all
 from umbel.security.folder import make_certs
 from umbel.security.keys import new_key, private_pem, public_pem, read_private_key
+from umbel.server.gate import AT_ONCE, BODY_BYTES
+from umbel.server.roster import REPLY_BYTES
 from umbel.server.submit import PYPROJECT
 from umbel.server.superlink import flower_environment, flower_program, free_port, spawn
+from umbel.wire import pack_about
 
 PULL = "/v1/fleet/pull-messages"
 ACTIVATE = "/v1/fleet/activate-node"
@@ -40,6 +44,7 @@ class Federation(Lab):
     def __init__(self, folder):
         super().__init__(folder)
         names = ["client-0", "client-1", "mallory", "victim", "stolen", "gone", "stock", "liar"]
+        names.append("late-teller")
         self.certs = make_certs(folder / "certs", ["127.0.0.1"], clients=names)
         self.ca = self.certs / "ca.pem"
         self.operator = self.certs / "operators" / "run.pem"
@@ -178,6 +183,34 @@ def test_plain_http_on_the_tls_port(federation):
     wait_for(lambda: "TLS: HTTP_REQUEST" in federation.log, "line in the log")
     _, said = federation.umbel("run", "experiment.toml", "--server", federation.address, code=2)
     assert "speaks TLS; give --ca" in said and len(said.splitlines()) == 1
+
+
+def test_no_key_and_no_certificate(federation):
+    """A key of one's own, which nobody admitted, is what a client makes where it is given none."""
+    command = ["client", "--server", federation.address, "--ca", federation.ca]
+    command += ["--data", federation.folder / "shards" / "client-0", "--state", "states/none"]
+    process = federation.start(*command, log="none.log")
+    assert process.wait(120) == 2
+    assert "this key is not known here" in federation.said("none").splitlines()[-1]
+    wait_for(lambda: "key-unknown" in federation.log, "line in the log")
+    command = ["run", "experiment.toml", "--server", federation.address, "--ca", federation.ca]
+    _, said = federation.umbel(*command, "--out", "none", code=2)
+    assert "this needs an operator's key; give --ca and --key" in said
+    assert not (federation.folder / "none").exists()
+
+
+def test_server_without_a_certificate(federation, tmp_path):
+    lab = Lab(tmp_path)
+    try:
+        address, _ = lab.server()
+        command = ["client", "--server", address, "--ca", federation.ca]
+        command += ["--data", federation.folder / "shards" / "client-0"]
+        process = lab.start(*command)
+        said = process.communicate(timeout=120)[1].decode()
+    finally:
+        lab.close()
+    assert process.returncode == 2
+    assert "the server speaks plain HTTP and no TLS" in said and len(said.splitlines()) == 1
 
 
 def test_client_that_trusts_another_authority(federation):
@@ -389,6 +422,61 @@ def memory(pid: int) -> int:
     return pages * os.sysconf("SC_PAGESIZE") + sum(memory(int(child)) for child in children)
 
 
+PUSH_OBJECT = "/v1/fleet/push-object"
+
+
+def test_more_than_four_gigabytes_for_one_reply(federation):
+    """A body in chunks counts for as much as a request may hold; so many are soon sent."""
+
+    def push(name, chunked=True):
+        content = iter([b"\x10\x01"]) if chunked else b"\x10\x01"
+        headers = node_headers(federation.key(name))
+        return federation.http.post(PUSH_OBJECT, content=content, headers=headers)
+
+    before = memory(federation.process.pid)
+    allowed = REPLY_BYTES // BODY_BYTES
+    for _ in range(allowed):
+        assert push("mallory").headers.get("umbel-refusal") is None
+    refused(push("mallory"), 413, "too-large")
+    refused(push("mallory", chunked=False), 413, "too-large")
+    assert push("victim").headers.get("umbel-refusal") is None, "each has a limit of its own"
+    assert f"more than {REPLY_BYTES} bytes for one reply" in federation.log
+    assert memory(federation.process.pid) < before + 100 * MIB
+
+
+def test_more_requests_of_one_key_at_once_than_it_may_have(federation):
+    """All wait for their body, as from a client that opens connections and goes silent."""
+
+    def half(name):
+        headers = node_headers(federation.key(name)) | {"Host": "x", "Content-Length": "9"}
+        return [f"POST {PULL} HTTP/1.1", *(f"{key}: {value}" for key, value in headers.items())]
+
+    with ExitStack() as held:
+
+        def one_more():
+            held.enter_context(begun(federation.address, federation.ca, half("mallory"), b"x"))
+
+        for _ in range(AT_ONCE - 1):
+            one_more()
+        answer = pull(federation, "mallory")
+        assert not is_busy(answer)
+        for _ in range(AT_ONCE):
+            # One that is to wait is turned away where it comes while this one is answered.
+            if not is_busy(answer):
+                one_more()
+                answer = pull(federation, "mallory")
+        refused(answer, 503, "busy")
+        assert pull(federation, "victim").headers.get("umbel-refusal") is None
+        federation.goes_on()
+    # Those that went count no more.
+    wait_for(lambda: not is_busy(pull(federation, "mallory")), "answer as before")
+    assert f"{AT_ONCE} requests of this key" in federation.log
+
+
+def is_busy(answer):
+    return answer.status_code == 503
+
+
 def test_decompression_bombs(federation):
     headers = {**node_headers(federation.key("mallory")), "content-encoding": "gzip"}
     refused(federation.http.post(PULL, headers=headers), 415, "encoding")
@@ -404,6 +492,19 @@ def start(federation, bundle):
     return federation.http.post(START, content=content, headers=headers)
 
 
+def test_unsigned_app_bundle(federation):
+    """umbel's own, which an operator may start: not without a key, nor with a client's."""
+    own = build_bundle(PYPROJECT)
+    content = StartRunRequest(fab=Fab(content=own)).SerializeToString()
+    refused(federation.http.post(START, content=content, headers=PROTOBUF), 401, "no-key")
+    headers = operator_headers(federation.key_file("mallory"), START, content)
+    refused(federation.http.post(START, content=content, headers=headers), 403, "key-unfit")
+    headers = operator_headers(federation.operator, START, content)
+    other = StartRunRequest(fab=Fab(content=own + b" ")).SerializeToString()
+    answer = federation.http.post(START, content=other, headers=headers)
+    refused(answer, 401, "bad-signature")
+
+
 def test_foreign_app_bundle(federation):
     refused(start(federation, b"no zip at all"), 400, "bundle")
     refused(start(federation, b""), 400, "bundle")
@@ -414,6 +515,11 @@ def test_foreign_app_bundle(federation):
         bundle.writestr("pyproject.toml", PYPROJECT)
         bundle.writestr("umbel/__init__.py", "raise SystemExit")
     refused(start(federation, with_code.getvalue()), 403, "bundle")
+    elsewhere = io.BytesIO()
+    with zipfile.ZipFile(elsewhere, "w") as bundle:
+        bundle.writestr("pyproject.toml", PYPROJECT)
+        bundle.writestr("../../../../tmp/.info/CONTENT", "")
+    refused(start(federation, elsewhere.getvalue()), 403, "bundle")
 
 
 def test_garbage(federation):
@@ -426,6 +532,23 @@ def test_garbage(federation):
         refused(answer, 400, "malformed")
     headers = node_headers(federation.key("mallory")) | {"content-type": "application/json"}
     refused(federation.http.post(PULL, headers=headers), 415, "content-type")
+
+
+def test_what_a_node_says_of_itself_is_shown_and_does_nothing(federation, monkeypatch):
+    about = {"name": "../../evil", "schema": "[/bold]\x1b[2J\n[red]none"}
+    headers = {"umbel-about": pack_about(about)}
+    node = federation.activate("late-teller", **headers)
+    assert pull(federation, "late-teller", node, **headers).status_code == 200
+    access = federation.access(federation.operator)
+    rows, _ = federation.umbel("nodes", *access)
+    [row] = [row for row in rows if row["node"] == node]
+    assert (row["name"], row["schema"]) == ("late-teller", about["schema"])
+    monkeypatch.setitem(federation.environment, "COLUMNS", "400")
+    process = federation.start("nodes", *access)
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said.decode()
+    table = " ".join(out.decode().split())
+    assert "[/bold]" in table and "\x1b" not in table and "evil" not in table
 
 
 def test_version_that_cannot_talk(federation):
