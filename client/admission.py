@@ -18,6 +18,9 @@ from ..tensors import Tensors, nbytes
 from .policy import Policy, allowed
 from .state import is_safe_name
 
+LAST_ROUND = 10**9
+"""A round names the file of what a client keeps."""
+
 LONGEST_EXPERIMENT = 64_000
 """Letters of an experiment's text, which needs a few thousand: a list of many thousand layers would
 keep a client busy before anything else could be checked."""
@@ -44,6 +47,9 @@ def admit(
     run = header.get("run")
     if not isinstance(run, str) or not is_safe_name(run):
         raise Declined(f"{run!r} is not the name of a run (letters, digits, '.', '_', '-')")
+    round = header.get("round")
+    if type(round) is not int or not 0 < round <= LAST_ROUND:
+        raise Declined(f"{str(round)[:40]!r} is not a round (a whole number from 1)")
     text = str(header.get("experiment"))
     if len(text) > LONGEST_EXPERIMENT:
         raise Declined(f"the experiment is longer than {LONGEST_EXPERIMENT} letters")

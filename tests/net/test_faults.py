@@ -16,6 +16,19 @@ REFUSED = {
 }
 
 
+HOSTILE = {
+    "bomb": "unfolds to more than 4000000000 bytes",
+    "pickle": "not a safetensors blob",
+    "pickled array": "not a safetensors blob",
+    "object dtype": "not a safetensors blob",
+    "no record": "it has no header",
+    "path": "'../../../evil' is not part of the model",
+    "group named as a path": "unknown group",
+    "client named as a path": "answers as",
+}
+"""What would harm a server that trusted its clients, and the reason that it gives."""
+
+
 @pytest.fixture
 def run_with(lab):
     """Runs an experiment with one honest client and one that breaks a rule a round."""
@@ -46,6 +59,18 @@ def test_broken_rules_are_refused_by_name_and_leave_the_model_alone(lab, run_wit
         assert [failure["client"] for failure in record["failures"]] == ["client-1"]
     run_with(["raise"] * len(REFUSED), "absent")
     assert lab.sha256("bad") == lab.sha256("absent")
+
+
+def test_replies_that_would_harm_the_server_cost_their_sender_the_update(lab, run_with):
+    records = run_with(list(HOSTILE), "hostile")
+    for record, reason in zip(records, HOSTILE.values(), strict=True):
+        rows = {row["client"]: row for row in record["clients"]}
+        assert rows["client-0"]["status"] == "ok"
+        assert rows["client-1"]["status"] in ("failed", "refused")
+        assert reason in rows["client-1"]["reason"], (record["round"], rows["client-1"])
+    run_with(["raise"] * len(HOSTILE), "absent")
+    assert lab.sha256("hostile") == lab.sha256("absent")
+    assert not list(lab.folder.rglob("*evil*"))
 
 
 def test_client_that_hangs_past_the_deadline_is_late_and_has_no_backlog(lab, run_with):

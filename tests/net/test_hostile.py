@@ -186,6 +186,10 @@ MESSAGES = {
     "absolute path as the run": (lambda s: s.changed(run="/tmp/x"), "not the name of a run"),
     "nul in the run": (lambda s: s.changed(run="a\0b"), "not the name of a run"),
     "run that is no text": (lambda s: s.changed(run=["a"]), "not the name of a run"),
+    "path as the round": (lambda s: s.changed(round="../../../etc"), "'../../../etc' is not a round"),
+    "round without an end": (lambda s: s.changed(round=10**400), "not a round"),
+    "round before the first": (lambda s: s.changed(round=-1), "not a round"),
+    "path as a strategy": (named("strategy", "../../evil"), "'../../evil' is unknown"),
     "tensor named as a path": (
         lambda s: s.changed({"model": {"../../evil": torch.ones(1)}}), "does not fit"
     ),
