@@ -5,16 +5,12 @@ All of it goes to standard error; standard output is left to `--json`.
 
 from __future__ import annotations
 
-import atexit
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +28,7 @@ from .rounds import (
     total_seconds,
     training_loss,
 )
+from .screen import Screen
 from .server.observer import Observer, Silent, Wait
 from .waiting import Waiting
 
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from .server.loop import RunSummary
 
 FAILURES_MOST = 5
-REDRAW_SECONDS = 0.1
 
 
 def display(*, quiet: bool = False) -> Observer:
@@ -56,9 +52,6 @@ class Progress:
         live: draw a bar that moves (True), print one line a round (False), or find out from
             whether `stream` is a terminal (None).
         clock: seconds that only grow, for the estimate of the time left.
-
-    Nothing is drawn from a thread of its own, for simulations fork their workers; the bar is
-    drawn anew when something happens, at most ten times a second.
     """
 
     def __init__(
@@ -68,18 +61,11 @@ class Progress:
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        stream = sys.stderr if stream is None else stream
-        self._console = Console(
-            file=stream, force_terminal=live, highlight=False, markup=False, emoji=False
-        )
-        terminal = stream.isatty() and not self._console.is_dumb_terminal
-        self._live = terminal if live is None else live
-        self._is_stderr = stream is sys.stderr
+        self._screen = Screen(stream, live=live, clock=clock)
         self._clock = clock
-        self._bar: Bar | None = None
         self._task = TaskID(0)
         self._total = self._first = self._round = 1
-        self._started = self._ended = self._drawn = 0.0
+        self._started = self._ended = 0.0
         self._cohort = self._replies = 0
         self._shown: set[tuple[str, str]] = set()
         self._unshown = 0
@@ -95,20 +81,13 @@ class Progress:
         self._total, self._first = experiment.experiment.rounds, first_round
         self._started = self._clock()
         resumed = f", going on at round {first_round}" if first_round > 1 else ""
-        self._say(f"{name}: {self._total} rounds with {clients} clients{resumed}")
-        if self._live:
-            self._bar = Bar(
-                BarColumn(bar_width=min(30, max(8, self._console.width - 72))),
-                TextColumn("{task.description}", markup=False),
-                console=self._console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=self._is_stderr,
+        self._screen.say(f"{name}: {self._total} rounds with {clients} clients{resumed}")
+        if self._screen.live:
+            width = min(30, max(8, self._screen.console.width - 72))
+            bars = self._screen.start(
+                BarColumn(bar_width=width), TextColumn("{task.description}", markup=False)
             )
-            self._task = self._bar.add_task("", total=self._total, completed=first_round - 1)
-            self._bar.start()
-            atexit.register(self.close)
+            self._task = bars.add_task("", total=self._total, completed=first_round - 1)
 
     def round_started(self, round: int, cohort: Sequence[str]) -> None:
         """A round, or another try at it, begins: the cohort's tasks go out."""
@@ -130,13 +109,13 @@ class Progress:
         for failure in failures([record]):
             self._show_failure(failure.client, failure.reason)
         if self._unshown:
-            self._say(f"round {self._round}: {self._unshown} more failed", style="yellow")
+            self._screen.say(f"round {self._round}: {self._unshown} more failed", style="yellow")
         self._waiting.over()
         self._last = record
         self._finished += 1
         self._ended = self._clock()
-        if not self._live:
-            self._say(self._line(record))
+        if not self._screen.live:
+            self._screen.say(self._line(record))
         self._draw(at_once=True, finished=True)
 
     def finished(self, summary: RunSummary) -> None:
@@ -144,34 +123,31 @@ class Progress:
         self.close()
         records = read_records(summary.folder.metrics)
         if records:
-            self._console.print(rounds_table(records))
+            self._screen.console.print(rounds_table(records))
         up, down = (
             sum(record.get(key) or 0 for record in records) for key in ("bytes_up", "bytes_down")
         )
         took = human_seconds(sum(map(total_seconds, records)))
         reason = f" ({printable(summary.reason)})" if summary.reason else ""
-        self._say(
+        self._screen.say(
             f"{summary.status}{reason}: {len(records)} rounds in {took}, "
             f"{human_bytes(up)} up, {human_bytes(down)} down"
         )
-        self._say(f"run folder: {summary.folder.path}")
+        self._screen.say(f"run folder: {summary.folder.path}")
 
     def note(self, text: str) -> None:
         """Something to know that is no failure of one update."""
-        self._say(printable(text, 500))
+        self._screen.say(printable(text, 500))
 
     def waiting(self, wait: Wait) -> None:
         """Something is waited for: said after ten seconds, and ever more seldom then."""
         if self._waiting.due(wait):
-            self._say(printable(self._waiting.text, 500))
+            self._screen.say(printable(self._waiting.text, 500))
         self._draw()
 
     def close(self) -> None:
         """Take the bar off the terminal, also when the run ended in an error."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-            atexit.unregister(self.close)
+        self._screen.close()
 
     def _show_failure(self, client: str, reason: str) -> None:
         if (client, reason) in self._shown:
@@ -181,20 +157,17 @@ class Progress:
             self._unshown += 1
             return
         name = printable(client, 60) or "a client"
-        self._say(f"round {self._round}: {name}: {printable(reason)}", style="yellow")
-
-    def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(line, style=style), soft_wrap=True)
+        self._screen.say(f"round {self._round}: {name}: {printable(reason)}", style="yellow")
 
     def _draw(self, *, at_once: bool = False, finished: bool = False) -> None:
-        now = self._clock()
-        if self._bar is None or (not at_once and now - self._drawn < REDRAW_SECONDS):
+        bars = self._screen.due(at_once=at_once)
+        if bars is None:
             return
-        self._drawn = now
         share = self._replies / self._cohort if self._cohort else 0.0
         done = self._round if finished else self._round - 1 + min(share, 1.0)
-        self._bar.update(self._task, completed=done, description=self._description(now))
-        self._bar.refresh()
+        described = self._description(self._clock())
+        bars.update(self._task, completed=done, description=described)
+        bars.refresh()
 
     def _description(self, now: float) -> str:
         parts = [f"round {self._round}/{self._total}", f"{self._replies}/{self._cohort} in"]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from ..progress import REDRAW_SECONDS, scores
+from ..progress import scores
 from ..rounds import client_counts, human_seconds, printable
+from ..screen import Screen
 from ..server.observer import Silent
 from .grid import Cell
 
@@ -31,8 +28,6 @@ class GridProgress(Silent):
         stream: where to write; standard error if None.
         live: draw bars that move (True), print one line a run (False), or find out (None).
         clock: seconds that only grow.
-
-    As in `umbel.progress`, nothing is drawn from a thread of its own.
     """
 
     def __init__(
@@ -42,16 +37,11 @@ class GridProgress(Silent):
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        stream = sys.stderr if stream is None else stream
-        self._console = Console(
-            file=stream, force_terminal=live, highlight=False, markup=False, emoji=False
-        )
-        self._live = stream.isatty() if live is None else live
+        self._screen = Screen(stream, live=live, clock=clock)
         self._clock = clock
-        self._bars: Bars | None = None
         self._runs = self._rounds = TaskID(0)
         self._total = self._number = self._left = self._played = 0
-        self._began = self._started = self._drawn = 0.0
+        self._began = self._started = 0.0
         self._cell: Cell | None = None
         self._failed = 0
         self._last: Mapping[str, Any] = {}
@@ -64,23 +54,16 @@ class GridProgress(Silent):
         self._left = self._total - over
         told = [f"{over} finished before"] if over else []
         told += [f"{open_} to go on with"] if open_ else []
-        self._say(f"{self._total} runs" + (f", {', '.join(told)}" if told else ""))
-        if self._live:
-            self._bars = Bars(
+        self._screen.say(f"{self._total} runs" + (f", {', '.join(told)}" if told else ""))
+        if self._screen.live:
+            bars = self._screen.start(
                 TextColumn("{task.fields[unit]}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TextColumn("{task.description}", markup=False),
-                console=self._console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=self._console.file is sys.stderr,
             )
-            self._runs = self._bars.add_task("", total=self._total, completed=over, unit="runs")
-            self._rounds = self._bars.add_task("", total=1, unit="rounds")
-            self._bars.start()
-            atexit.register(self.close)
+            self._runs = bars.add_task("", total=self._total, completed=over, unit="runs")
+            self._rounds = bars.add_task("", total=1, unit="rounds")
 
     def cell(self, cell: Cell, number: int) -> None:
         """The next run: the one with this number, from 1."""
@@ -89,16 +72,16 @@ class GridProgress(Silent):
         self._draw(at_once=True)
 
     def started(self, experiment: Experiment, clients: int, first_round: int = 1) -> None:
-        if self._bars is not None:
+        if self._screen.bars is not None:
             total = experiment.experiment.rounds
-            self._bars.update(self._rounds, total=total, completed=first_round - 1)
+            self._screen.bars.update(self._rounds, total=total, completed=first_round - 1)
         self._draw(at_once=True)
 
     def round_finished(self, record: Mapping[str, Any]) -> None:
         self._last = record
         self._failed += client_counts(record)[1]
-        if self._bars is not None:
-            self._bars.update(self._rounds, completed=int(record["round"]))
+        if self._screen.bars is not None:
+            self._screen.bars.update(self._rounds, completed=int(record["round"]))
         self._draw()
 
     def cell_over(self, fault: str = "") -> None:
@@ -108,14 +91,14 @@ class GridProgress(Silent):
         told += [] if fault else [f"{self._last.get('round', 0)} rounds in {took}"]
         told += [f"{self._failed} updates failed"] if self._failed else []
         style = "yellow" if fault or self._failed else ""
-        self._say(f"{self._where()}: {', '.join(told)}", style)
+        self._screen.say(f"{self._where()}: {', '.join(told)}", style)
         self._played += 1
-        if self._bars is not None:
-            self._bars.advance(self._runs)
+        if self._screen.bars is not None:
+            self._screen.bars.advance(self._runs)
         self._draw(at_once=True)
 
     def note(self, text: str) -> None:
-        self._say(f"{self._where()}: {printable(text, 500)}")
+        self._screen.say(f"{self._where()}: {printable(text, 500)}")
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The table of the comparison."""
@@ -126,18 +109,15 @@ class GridProgress(Silent):
             table.add_column(Text(heading), justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*map(Text, row))
-        self._console.print(table)
+        self._screen.console.print(table)
 
     def said(self, text: str) -> None:
         """A line of its own."""
-        self._say(text)
+        self._screen.say(text)
 
     def close(self) -> None:
         """Take the bars off the terminal, also when it ended in an error."""
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-            atexit.unregister(self.close)
+        self._screen.close()
 
     def _where(self) -> str:
         if self._cell is None:
@@ -145,20 +125,17 @@ class GridProgress(Silent):
         number = f"{self._number:>{len(str(self._total))}}/{self._total}"
         return f"{number} {printable(self._cell.contender.label, 80)}, seed {self._cell.seed}"
 
-    def _say(self, line: str, style: str = "") -> None:
-        self._console.print(Text(line, style=style), soft_wrap=True)
-
     def _draw(self, *, at_once: bool = False) -> None:
-        now = self._clock()
-        if self._bars is None or (not at_once and now - self._drawn < REDRAW_SECONDS):
+        bars = self._screen.due(at_once=at_once)
+        if bars is None:
             return
-        self._drawn = now
+        now = self._clock()
         left = ""
         if self._played:
             each = (self._started - self._began) / self._played
             seconds = each * (self._left - self._played)
             left = f"{human_seconds(max(1, math.ceil(seconds - (now - self._started))))} left"
-        self._bars.update(self._runs, description=left)
+        bars.update(self._runs, description=left)
         told = " · ".join([self._where(), *(scores(self._last, short=True) if self._last else [])])
-        self._bars.update(self._rounds, description=told)
-        self._bars.refresh()
+        bars.update(self._rounds, description=told)
+        bars.refresh()
