@@ -80,7 +80,7 @@ def page(
         "runs": [(line.strategy, list(_links(line.runs, folder))) for line in lines],
     }
     drawing = {"data": figure.data, "layout": figure.layout, "height": figure.height}
-    return render(content, {"plot": {**drawing, "legend": True}}, TEMPLATE)
+    return render(content, {"plot": {**drawing, "legend": True}}, "comparison", BODY)
 
 
 def plot(curves: Sequence[Curve], yardstick: Yardstick) -> Figure:
@@ -150,18 +150,7 @@ def _links(runs: Sequence[Run], folder: Path) -> Iterator[dict[str, Any]]:
         yield {**asdict(run), "link": quote(path.as_posix()) if there else ""}
 
 
-TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ name }} - umbel comparison</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<main>
-<header>
+BODY = """<header>
 <h1>{{ name }}</h1>
 <p class="lead">{{ lead }}</p>
 </header>
@@ -197,10 +186,4 @@ TEMPLATE = """<!DOCTYPE html>
 {% endfor %}
 </tbody></table></div>
 </section>
-</main>
-<script type="application/json" id="figures">{{ figures }}</script>
-<script>{{ plotly }}</script>
-<script>{{ draw }}</script>
-</body>
-</html>
 """

@@ -14,11 +14,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .report_style import DRAW, STYLE, TEMPLATE
+from .report_style import BODY, DRAW, FRAME, STYLE
 
 
-def render(content: Mapping[str, Any], figures: Mapping[str, Any], template: str = TEMPLATE) -> str:
-    """The whole page, from the template's variables and the plots by element id."""
+def render(
+    content: Mapping[str, Any], figures: Mapping[str, Any], kind: str = "report", body: str = BODY
+) -> str:
+    """The whole page, from its body's template, the variables there, and the plots by element
+    id; `kind` stands in the title."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -27,8 +30,9 @@ def render(content: Mapping[str, Any], figures: Mapping[str, Any], template: str
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(template).render(
+    return environment.from_string(FRAME.replace("{body}", body)).render(
         **content,
+        kind=kind,
         policy=policy(plotly, DRAW),
         style=Markup(STYLE),
         plotly=Markup(plotly),

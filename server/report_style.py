@@ -77,18 +77,27 @@ const drawn = Object.entries(figures).map(([id, figure]) => {
 Promise.all(drawn).then(() => { document.body.dataset.drawn = String(drawn.length); });
 """
 
-TEMPLATE = """<!DOCTYPE html>
+FRAME = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{{ policy }}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ name }} - umbel report</title>
+<title>{{ name }} - umbel {{ kind }}</title>
 <style>{{ style }}</style>
 </head>
 <body>
 <main>
-<header>
+{body}</main>
+<script type="application/json" id="figures">{{ figures }}</script>
+<script>{{ plotly }}</script>
+<script>{{ draw }}</script>
+</body>
+</html>
+"""
+"""A page around its body, which is put in place of `{body}`."""
+
+BODY = """<header>
 <h1>{{ name }}<span class="status{{ '' if finished else ' open' }}">{{ status }}</span></h1>
 <p class="lead">{{ lead }}</p>
 <dl class="tiles">
@@ -179,10 +188,4 @@ TEMPLATE = """<!DOCTYPE html>
 <div class="card"><h3>experiment.toml</h3><pre>{{ experiment }}</pre></div>
 </div>
 </section>
-</main>
-<script type="application/json" id="figures">{{ figures }}</script>
-<script>{{ plotly }}</script>
-<script>{{ draw }}</script>
-</body>
-</html>
 """
