@@ -15,7 +15,7 @@ from umbel.experiment import Experiment
 from umbel.strategies import Need, Strategy, Update, fedavg
 
 HEAD = """\
-from umbel.strategies import Strategy, Update, fedavg
+from umbel.strategies import Strategy, Update, WeightedMean, fedavg
 import numpy, torch, umbel
 
 """
@@ -157,6 +157,7 @@ def test_a_rule_that_goes_wrong_is_named_with_file_and_line(umbel, module, tmp_p
         ("select=lambda s: [1, 0]", "it chose [1, 0]"),
         ("select=lambda s: 1 / 0", "ZeroDivisionError: division by zero"),
         ("step=Step()", "it gave values of"),
+        ("combine=WeightedMean(lambda u: -1)", "it weighs client-0 by -1"),
     ],
 )
 def test_other_parts_that_go_wrong_are_named_too(umbel, module, part, words):
@@ -172,6 +173,13 @@ def own():
     code, _, err = umbel("simulate", "exp.toml", "--set", f"strategy.name={name}:own")
     last = err.strip().splitlines()[-1]
     assert code == 1 and words in last and f"{name}.py:" in last, err
+
+
+def test_weights_that_are_all_nothing_end_the_run_in_one_line(umbel, module):
+    name = module("def own(): return Strategy(combine=WeightedMean(lambda u: 0))")
+    code, out, err = umbel("simulate", "exp.toml", "--set", f"strategy.name={name}:own")
+    last = err.strip().splitlines()[-1]
+    assert code == 1 and out == "" and "sum to nothing" in last and "take another" in last, err
 
 
 @pytest.mark.parametrize(
