@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 
 def build_paradigm(experiment: Experiment) -> Paradigm:
-    """The experiment's paradigm over the experiment's model."""
+    """The experiment's paradigm over its model, with the weights of a file where it names one."""
     model = experiment.model
 
     def build(schema: Schema) -> nn.Module:
         module: nn.Module = registry.build("model", model.name, model.parameters, schema)
+        if model.weights is not None:
+            from .models.weights import put_weights
+
+            put_weights(module, Path(model.weights))
         return module
 
     choice = experiment.paradigm

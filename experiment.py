@@ -82,6 +82,12 @@ class DataSection(_Table):
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
+class ModelSection(Named):
+    """`[model]`: its name and parameters; `weights` is a file of trained ones to start from."""
+
+    weights: Text | None = None
+
+
 class ClientSection(_Table):
     """`[client]`: a client's own training in one round.
 
@@ -191,7 +197,7 @@ class Experiment(_Table):
 
     experiment: RunSection = RunSection()
     data: DataSection = DataSection()
-    model: Named = Named(name="mlp")
+    model: ModelSection = ModelSection(name="mlp")
     paradigm: Named = Named(name="supervised")
     strategy: Named = Named(name="fedavg")
     client: ClientSection = ClientSection()

@@ -24,6 +24,10 @@ from .wire import PROTOCOL
 INLINE_LIMIT = 1_000_000
 """Blobs up to this many bytes travel inside the header's record."""
 
+REST = "rest"
+"""In a message's header the hash of the tensors that it leaves out, and among its groups those
+tensors, where a client has asked for them."""
+
 Pack: TypeAlias = Callable[[Mapping[str, Tensor]], Buffer]
 
 _RECORD = "umbel"

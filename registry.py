@@ -47,6 +47,9 @@ _GIVEN = {
 }
 """How many arguments of a kind's factory the framework gives; the others are the user's."""
 
+_LIBRARIES = {("model", "torchvision.models"): "umbel.models.backbones:torchvision_backbone"}
+"""Modules of other libraries whose names are no factories as umbel calls them: what makes one."""
+
 KINDS = tuple(_TABLES)
 
 PLURALS = {kind: "strategies" if kind == "strategy" else f"{kind}s" for kind in KINDS}
@@ -92,9 +95,12 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     point = _entry_points(kind).get(name)
     if point is not None:
         return _import(f"{point.module}:{point.attr}", kind, name)
+    module, _, attribute = name.partition(":")
+    if (kind, module) in _LIBRARIES:
+        adapted: Callable[..., Any] = _import(_LIBRARIES[kind, module], kind, name)(attribute)
+        return adapted
     if is_import_path(name):
         allowed = _allowed.get()
-        module = name.partition(":")[0]
         if allowed is not None and not any(
             module == prefix or module.startswith(f"{prefix}.") for prefix in allowed
         ):

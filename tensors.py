@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -194,6 +195,17 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
             return tensors, dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file: {error}") from error
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of tensors with their names, in whatever order they come.
+
+    >>> digest({"a": torch.ones(1), "b": torch.zeros(1)})[:8]
+    '4c557642'
+    >>> digest({"b": torch.zeros(1), "a": torch.ones(1)})[:8]
+    '4c557642'
+    """
+    return hashlib.sha256(pack({name: tensors[name] for name in sorted(tensors)})).hexdigest()
 
 
 def nbytes(tensors: Mapping[str, Tensor]) -> int:

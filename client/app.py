@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..messages import Envelope, Pack, split_record, unpack_groups
+from ..messages import REST, Envelope, Pack, split_record, unpack_groups
 from ..paradigms.base import LocalRequest
 from ..randomness import torch_generator, torch_seeded
 from ..schema import Schema
 from ..strategies.local_parts import LocalRun
 from ..strategies.strategy import ClientSide
 from ..tensors import Buffer, Tensors, pack
+from .configured import shard_of_node, state_of_node
+from .rest import settle
 from .state import StateStore
 from .stragglers import in_time
 from .workbench import Workbench, Workplace, build_client_side
@@ -87,6 +88,8 @@ class Worker:
         started = time.perf_counter()
         task = self._read(message)
         bench = self._workbench(task, context)
+        if not self._settled(bench, task, context):
+            return _asking(message, task)
         place = bench.workplace(context.node_id, lambda: self._shard(context))
         if place.examples == 0:
             raise UmbelError(f"{place.client}: no labelled examples to train on")
@@ -110,6 +113,8 @@ class Worker:
         started = time.perf_counter()
         task = self._read(message)
         bench = self._workbench(task, context)
+        if not self._settled(bench, task, context):
+            return _asking(message, task)
         place = bench.workplace(context.node_id, lambda: self._shard(context))
         store = StateStore(self._state_folder(context), self._max_state_bytes)
         state = _state(store, bench, task.run, place.client, before=task.round + 1)
@@ -123,6 +128,12 @@ class Worker:
             "seconds": time.perf_counter() - started,
         }
         return Message(Envelope(header).to_record(), reply_to=message)
+
+    def _settled(self, bench: Workbench, task: _Task, context: Context) -> bool:
+        """Whether the tensors that the message leaves out are those that it means."""
+        return settle(
+            bench, task.header.get(REST), task.groups.get(REST), self._state_folder(context)
+        )
 
     def _read(self, message: Message) -> _Task:
         try:
@@ -201,6 +212,11 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
     return _Trained(_full(groups), place.examples, trained.metrics, trained.steps, keep)
 
 
+def _asking(message: Message, task: _Task) -> Message:
+    """The reply of a client that lacks what the message leaves out."""
+    return Message(Envelope({"needs": task.header[REST]}).to_record(), reply_to=message)
+
+
 def _load(bench: Workbench, received: Tensors, state: Tensors) -> None:
     """Put a client's weights into the model; what the server sent wrong, it is told."""
     try:
@@ -256,44 +272,6 @@ def make_client_app(
     app.train()(worker.train)
     app.evaluate()(worker.evaluate)
     return app
-
-
-def shard_of_node(context: Context) -> Shard:
-    """The shard that a node's own configuration names.
-
-    `data` (a folder or a file) with `name`, `label` and `classes`, as `umbel client` and a stock
-    SuperNode's `--node-config` give them; or Flower's `partition-id`, a share of the
-    experiment that the run's configuration names, as in `flwr run` on simulated nodes.
-    """
-    from ..data import make_shards, read_shard
-
-    config = context.node_config
-    torch.set_num_threads(int(config.get("threads", 1)))
-    if "data" in config:
-        name, label, classes = (config.get(key) for key in ("name", "label", "classes"))
-        return read_shard(
-            str(config["data"]),
-            client=str(name) if name else None,
-            label=str(label) if label else None,
-            classes=str(classes).split(",") if classes else None,
-        )
-    if "partition-id" in config and "experiment" in context.run_config:
-        from ..experiment import experiment_file, load
-
-        experiment = load(experiment_file(str(context.run_config["experiment"])))
-        clients = int(config.get("num-partitions", experiment.data.clients))
-        data = experiment.data.model_copy(update={"clients": clients})
-        shards = make_shards(experiment.model_copy(update={"data": data}))
-        return shards.shard(int(config["partition-id"]))
-    raise UmbelError(
-        "this node has no data: give it --node-config \"data='/path/to/shard'\", "
-        "or start it with umbel client --data"
-    )
-
-
-def state_of_node(context: Context) -> Path:
-    """The folder that a node's configuration names as `state`, or `.umbel/state` here."""
-    return Path(str(context.node_config.get("state", Path(".umbel") / "state")))
 
 
 app = make_client_app(shard_of_node, state_folder=state_of_node)

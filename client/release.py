@@ -37,6 +37,8 @@ def release(
         if policy.leave.sizes != "exact":
             header.pop("examples", None)
         return Envelope(header, reply.groups)
+    if set(reply.header) - {"protocol"} == {"needs"} and not reply.groups:
+        return reply
     header = _told(policy, kind, reply.header)
     update = reply.groups.get("update", {})
     _check_names(policy.leave, reply.groups)

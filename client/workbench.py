@@ -17,7 +17,7 @@ from ..data.shard import Shard, held_out_rows
 from ..paradigms.base import Descends, Prepared, SharesStatistics, UpdatesLocally
 from ..strategies.proximal import Proximal
 from ..strategies.strategy import ClientSide, Strategy
-from ..tensors import Tensors, difference, nbytes
+from ..tensors import Tensors, difference, digest, nbytes
 from ..training.optimizers import GradientDescent
 from ..training.rates import Optimizers
 from ..training.trainer import Effort, Trainer, example_count, trainable
@@ -72,11 +72,32 @@ class Workbench:
         kept = self.local.keeps(self.model, names)
         self.kept = tuple(name for name in names if name in kept)
         self.travels = tuple(name for name in names if name not in kept)
+        self._digest = ""
         self.keeps_state = bool(self.kept) or self.updates_locally or not self.local.plain
         self._workplaces: OrderedDict[int, Workplace] = OrderedDict()
         self._held_bytes = 0
         self.parameters = trainable(self.model)
         self._optimizers = Optimizers(client)
+
+    def rest(self) -> Tensors:
+        """The tensors, as they are at the start, that are in no round's message."""
+        return {name: value for name, value in self._initial.items() if name not in self.travels}
+
+    @property
+    def rest_digest(self) -> str:
+        """Their hash."""
+        self._digest = self._digest or digest(self.rest())
+        return self._digest
+
+    def take_rest(self, tensors: Tensors, named: str) -> None:
+        """Have them be others; what was prepared with the former ones is prepared anew."""
+        self._initial.update({name: value.clone() for name, value in tensors.items()})
+        self._digest = named
+        with torch.no_grad():
+            for name, value in tensors.items():
+                self._tensors[name].copy_(value)
+        self._workplaces.clear()
+        self._held_bytes = 0
 
     def load(self, received: Tensors, kept: Tensors) -> None:
         """Put a client's weights into the model: what travelled, what it kept, and the rest

@@ -32,8 +32,13 @@ class Classifier(nn.Module):
         self.body = body
         self.head = nn.Linear(features, len(schema.classes))
 
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the head looks at, (n, d)."""
+        made: torch.Tensor = self.body(inputs)
+        return made
+
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.head(self.body(inputs))
+        scores: torch.Tensor = self.head(self.features(inputs))
         return scores
 
 

@@ -16,6 +16,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from ..flower_internals import DECLINED, ErrorCode
+from .rest import Again
 from .tracking import Tracking, Transfer
 
 Outcome: TypeAlias = Literal["ok", "failed", "late", "declined"]
@@ -72,6 +73,7 @@ def exchange(
     group: str,
     deadline: float,
     watch: Watch = lambda pending: None,
+    again: Again = lambda reply: None,
 ) -> Generator[Reply]:
     """Send each node its record and yield one reply a node, in the order of arrival.
 
@@ -85,8 +87,9 @@ def exchange(
             grid knows of that. Messages die with the exchange, so that no client works off a
             stale backlog.
         watch: told about once a second who is waited for.
+        again: looks at each node's first reply; what it gives is sent to the node in its place.
     """
-    return _Exchange(grid, records, kind, group, deadline).run(watch)
+    return _Exchange(grid, records, kind, group, deadline, again).run(watch)
 
 
 class _Exchange:
@@ -99,10 +102,13 @@ class _Exchange:
         kind: str,
         group: str,
         deadline: float,
+        again: Again,
     ) -> None:
+        self._again = again
+        self._looked_at: set[int] = set()
         self._grid = grid
         self._tracking = grid if isinstance(grid, Tracking) else None
-        self._records = records
+        self._records = dict(records)
         self._kind = kind
         self._group = group
         self._deadline = deadline
@@ -170,17 +176,31 @@ class _Exchange:
         node = self._pending.pop(identity)
         left = self._ends[node] - time.monotonic()
         if not _is_lost(message):
-            reply = [_reply(node, message)]
-            del message
-            yield reply.pop()
+            if not self._has_another(node, message):
+                reply = [_reply(node, message)]
+                del message
+                yield reply.pop()
         elif left <= 0:
             yield self._late(node)
         elif node in self._retried or not self._ask_again(node, left):
             yield _reply(node, message)
+        else:
+            self._retried.add(node)
+
+    def _has_another(self, node: int, message: Message) -> bool:
+        """Whether a node's first reply asks for another message, which it is then sent."""
+        if node in self._looked_at or not message.has_content():
+            return False
+        self._looked_at.add(node)
+        record = self._again(message.content)
+        if record is None:
+            return False
+        self._records[node] = record
+        self._ends[node] = time.monotonic() + self._deadline
+        return self._ask_again(node, self._deadline)
 
     def _ask_again(self, node: int, left: float) -> bool:
         """Send a node its message once more; whether that could be."""
-        self._retried.add(node)
         longest = self._latest() - time.monotonic() if self._tracking else left
         again = self._push({node: self._records[node]}, longest)
         self._pending.update({name: node for _, name in again if name})

@@ -24,6 +24,7 @@ from .observer import Observer
 from .phases import Evaluated, Phases, TrainedRound
 from .population import Population
 from .record import RunFolder
+from .rest import Rest
 from .side import OwnExamples
 
 
@@ -108,6 +109,7 @@ class _Run:
         self._phases.observer = setting.observer
         self._phases.adopt = self._adopt
         self._phases.spool = setting.folder.path
+        self._phases.rest = Rest(self._model, self._travels)
 
     @classmethod
     def begin(cls, experiment: Experiment, setting: Setting) -> _Run:
@@ -245,7 +247,8 @@ def for_clients(experiment: Experiment, driver: Driver) -> str:
     told = Experiment(
         experiment=experiment.experiment,
         data=DataSection(held_out=experiment.data.held_out),
-        model=experiment.model,
+        # Its weights come with the messages.
+        model=experiment.model.model_copy(update={"weights": None}),
         paradigm=experiment.paradigm,
         strategy=experiment.strategy if driver.at_client else Named(name="fedavg"),
         client=experiment.client,

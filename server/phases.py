@@ -12,14 +12,7 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from ..errors import UmbelError, UpdateRefused
-from ..messages import (
-    Envelope,
-    pack_to_share,
-    record_bytes,
-    release,
-    split_record,
-    unpack_groups,
-)
+from ..messages import Envelope, pack_to_share, record_bytes, release, split_record, unpack_groups
 from ..randomness import numpy_generator
 from ..tensors import Buffer, Tensors
 from .drivers import Cohort, Driver, Sender
@@ -28,6 +21,7 @@ from .exchange import Reply, exchange
 from .observer import Observer, Silent
 from .ordering import InOrder, Parcel
 from .population import Population
+from .rest import Rest
 from .validation import read_metrics, read_update
 from .watching import watch_for
 
@@ -80,6 +74,7 @@ class Phases:
         self.adopt: Callable[[Tensors], None] = lambda shared: None
         """Takes the model as it lies in the message that the cohort gets."""
         self.spool: Path | None = None
+        self.rest = Rest({}, ())
 
     def train(
         self, round: int, model: Tensors, statistics: Tensors, seconds: Timed
@@ -132,7 +127,8 @@ class Phases:
         requests: dict[int, RecordDict] = dict.fromkeys(members, record)
         deadline = self._experiment.server.deadline
         watch = watch_for(self.observer, f"round {round}", self._population.name, size)
-        for reply in exchange(self._grid, requests, "evaluate", str(round), deadline, watch):
+        again = self.rest.supply(record)
+        for reply in exchange(self._grid, requests, "evaluate", str(round), deadline, watch, again):
             try:
                 header, _ = _open(reply)
                 result.bytes_up += record_bytes(reply.content) if reply.content else 0
@@ -142,6 +138,7 @@ class Phases:
                 name = self._population.name(reply.node)
                 result.failures.append(_row(name, status, f"evaluation: {refusal}"))
         release(record)
+        result.bytes_down += self.rest.take_bytes()
         result.metrics = means(total(sums[node] for node in members if node in sums))
         return result
 
@@ -168,7 +165,8 @@ class Phases:
         self._driver.begin(round, model)
         watch = watch_for(self.observer, f"round {round}", self._population.name, size)
         with InOrder(members, folder=self.spool) as order:
-            replies = exchange(self._grid, requests, "train", str(round), deadline, watch)
+            again = self.rest.supply(record)
+            replies = exchange(self._grid, requests, "train", str(round), deadline, watch, again)
             for reply in replies:
                 node, parcel = reply.node, self._receive(reply, result)
                 good += parcel is not None
@@ -185,6 +183,7 @@ class Phases:
                     replies.close()
                     break
         release(record)
+        result.bytes_down += self.rest.take_bytes()
         self._spare(members, result)
         place = {self._population.name(node): turn for turn, node in enumerate(members)}
         result.clients.sort(key=lambda row: place[row["client"]])
@@ -244,7 +243,7 @@ class Phases:
         self, round: int, cohort: Cohort, model: Tensors, statistics: Tensors
     ) -> tuple[RecordDict, int]:
         groups = {"model": model, "statistics": statistics, "context": cohort.context}
-        header = {**self._task, "round": round, "config": dict(cohort.config)}
+        header = {**self._task, **self.rest.header, "round": round, "config": dict(cohort.config)}
         filled = {group: tensors for group, tensors in groups.items() if tensors}
         record = Envelope(header, filled).to_record(pack_to_share)
         return record, record_bytes(record)

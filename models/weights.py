@@ -1,0 +1,138 @@
+"""Trained weights from a file, put into a model that was built for other data.
+
+A file is safetensors, or what `torch.save` wrote of plain tensors. It may hold a whole model of
+umbel's, or a backbone alone as its library names it. A pickle is never run.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from ..tensors import Tensors, read_tensors
+
+BODY, HEAD = "body.", "head."
+"""What the parts of a classifier are called: all but its output layer, and that layer."""
+
+NESTED = ("state_dict", "model_state_dict", "model", "net")
+"""Where training programs put the weights in a file that holds more."""
+
+
+def read_weights(path: Path) -> Tensors:
+    """A file's tensors by name; raises BadInput where it cannot be read, or would run a program."""
+    if not path.is_file():
+        raise BadInput(f"model.weights: {path}: no such file")
+    if path.suffix == ".safetensors":
+        try:
+            return read_tensors(path)[0]
+        except (ValueError, OSError) as error:
+            raise BadInput(f"model.weights: {path}: cannot be read: {error}") from error
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadInput(f"model.weights: {path}: {_why(path, error)}") from error
+    for key in NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    tensors = _tensors(found)
+    if not tensors:
+        raise BadInput(
+            f"model.weights: {path}: holds a {type(found).__name__}, and no tensors by name; save "
+            "model.state_dict()"
+        )
+    return tensors
+
+
+def put_weights(module: nn.Module, path: Path) -> None:
+    """Put a file's weights into a module, all but its output layer where that is for other
+    classes; raises BadInput, with the first three mismatches and what may be the cause."""
+    found = read_weights(path)
+    expected = module.state_dict()
+    fitted = _renamed(found, expected)
+    head = {name for name in expected if name.startswith(HEAD)}
+    replaced = getattr(module, "replaced", "")
+    if replaced:
+        own = (replaced + ".", BODY + replaced + ".")
+        fitted = {name: value for name, value in fitted.items() if not name.startswith(own)}
+    if any(name in fitted and fitted[name].shape != expected[name].shape for name in head):
+        fitted = {name: value for name, value in fitted.items() if name not in head}
+    faults = _mismatches(fitted, expected, head)
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        cause = _cause(fitted, expected)
+        raise BadInput(
+            f"model.weights: {path}: does not fit: {'; '.join(faults[:3])}{more}; {cause}"
+        )
+    with torch.no_grad():
+        for name, value in fitted.items():
+            expected[name].copy_(value)
+
+
+def _tensors(found: Any) -> Tensors:
+    if isinstance(found, nn.Module) or not isinstance(found, Mapping):
+        return {}
+    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def _renamed(found: Tensors, expected: Mapping[str, Tensor]) -> Tensors:
+    """The tensors under the names that fit best: as they are, without a part that all of them
+    begin with (`module.`), or as those of a backbone."""
+    starts = {name.partition(".")[0] for name in found}
+    bare = found if len(starts) > 1 else {n.partition(".")[2]: v for n, v in found.items()}
+    ways = [found, bare, *({BODY + n: v for n, v in way.items()} for way in (found, bare))]
+    return max(ways, key=lambda way: len(way.keys() & expected.keys()))
+
+
+def _mismatches(found: Tensors, expected: Mapping[str, Tensor], optional: set[str]) -> list[str]:
+    faults = []
+    for name, value in expected.items():
+        if name not in found:
+            if name not in optional and not name.endswith("num_batches_tracked"):
+                faults.append(f"it has no {name}")
+        elif found[name].shape != value.shape:
+            shapes = f"{tuple(found[name].shape)} instead of {tuple(value.shape)}"
+            faults.append(f"{name} is {shapes}")
+    return faults + [f"its {name} has no place" for name in found if name not in expected]
+
+
+def _cause(found: Tensors, expected: Mapping[str, Tensor]) -> str:
+    common = found.keys() & expected.keys()
+    if not common:
+        return "it is of another architecture: no name is the same"
+    if len(common) < len(expected) / 2:
+        return "it is of another architecture, or of a part of this one"
+    odd = [name for name in common if found[name].shape != expected[name].shape]
+    if any(found[n].dim() == 4 and found[n].shape[2:] == expected[n].shape[2:] for n in odd):
+        return "it is of another width, or for images of another number of channels"
+    if odd:
+        return "it is of another width, or for inputs of another size"
+    return "it is of another depth or variant of the architecture"
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Why `torch.load` would not read a file, and what to do."""
+    said = str(error).strip().partition("\n")[0][:200]
+    if zipfile.is_zipfile(path) or _is_pickle(path):
+        return (
+            "is a pickle that would run a program when it is read, so it is not; where you trust "
+            'it, convert it: python -c "import torch; from safetensors.torch import save_file; '
+            f"m = torch.load('{path.name}', weights_only=False); save_file(getattr(m, "
+            "'state_dict', lambda: m)(), 'weights.safetensors')\""
+        )
+    return f"is neither safetensors nor what torch.save wrote ({type(error).__name__}: {said})"
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            next(pickletools.genops(file))
+            return True
+    except (ValueError, StopIteration, OSError):
+        return False

@@ -1,0 +1,1 @@
+"""Local transfer learning: a pretrained model is trained on with a site's few examples."""

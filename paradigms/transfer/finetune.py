@@ -1,0 +1,92 @@
+"""Fine-tuning: a pretrained model is trained on, all of it or a part; only that part travels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...data.shard import Shard
+from ...schema import Schema
+from ..base import Batch, BuildModel, MetricSums, Prepared
+from ..supervised import Supervised
+from .depth import HEAD, check_depth, freeze, travelling
+
+FEATURE_BATCH = 64
+"""Examples that a frozen body sees at once: always the same ones together, so that features have
+the same bits whether they are computed once or every round."""
+
+
+class FineTune:
+    """Cross-entropy on the labelled examples, for a part of a pretrained model.
+
+    What is not trained stays as it is, normalisations in evaluation mode, and does not travel:
+    clients have it already (`model.weights`).
+
+    Args:
+        train: `head`, the output layer alone; `all`; `norms`, the body's normalisations, with the
+            head; or how many of the last blocks of the body, with the head.
+        keep_features: with `head`, compute what the frozen body makes of the examples once, and
+            not every round; the result is the same.
+        label_smoothing: in [0, 1): the share of the target that is spread over all classes.
+    """
+
+    def __init__(
+        self,
+        build_model: BuildModel,
+        *,
+        train: str | int = HEAD,
+        keep_features: bool = True,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        check_depth(train)
+        self._supervised = Supervised(build_model, label_smoothing=label_smoothing)
+        self._train = train
+        self._keep_features = keep_features
+        self._frozen: list[nn.Module] = []
+        self._model: Any = None
+
+    def build(self, schema: Schema) -> nn.Module:
+        self._model = model = self._supervised.build(schema)
+        self._frozen = freeze(model, self._train)
+        return model
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        return travelling(model, self._frozen)
+
+    def prepare(self, shard: Shard) -> Prepared:
+        prepared = self._supervised.prepare(shard)
+        return self._with_features(prepared) if self._keep_features else prepared
+
+    def batches(
+        self, prepared: Prepared, batch_size: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        if not self._keep_features:
+            prepared = self._with_features(prepared)
+        return self._supervised.batches(prepared, batch_size, generator)
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        for part in self._frozen:
+            part.eval()
+        return self._supervised.loss(self._trained(model), batch, generator)
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        if not self._keep_features:
+            prepared = self._with_features(prepared)
+        return self._supervised.evaluate(self._trained(model), prepared)
+
+    def _trained(self, model: Any) -> nn.Module:
+        """What the examples, or their features, go through."""
+        part: nn.Module = model.head if self._train == HEAD else model
+        return part
+
+    def _with_features(self, prepared: Prepared) -> Prepared:
+        """The examples as the trained part takes them."""
+        if self._train != HEAD or len(prepared["y"]) == 0:
+            return prepared
+        self._model.eval()
+        with torch.no_grad():
+            parts = [self._model.features(x) for x in prepared["x"].split(FEATURE_BATCH)]
+        return {**prepared, "x": torch.cat(parts)}

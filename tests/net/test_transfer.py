@@ -1,0 +1,64 @@
+"""Fine-tuning over the network: the server alone has the weights, and sends them once."""
+
+from __future__ import annotations
+
+import shutil
+
+
+def pretrained(lab):
+    """A trained model, in a folder that no client knows."""
+    lab.umbel("simulate", lab.experiment(experiment={"seed": 9}), "--out", "source")
+    weights = lab.folder / "server" / "weights.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(lab.folder / "source" / "model.safetensors", weights)
+    return lab.experiment(
+        experiment={"rounds": 3},
+        model={"name": "mlp", "hidden": [8], "weights": str(weights)},
+        paradigm={"name": "finetune", "train": "head"},
+        strategy={"name": "fedadam"},
+    )
+
+
+def test_same_bits_as_simulation_and_the_rest_goes_once(lab):
+    path = pretrained(lab)
+    expected = lab.umbel("simulate", path, "--out", "calm")[0]["model_sha256"]
+    lab.shards(path)
+    address, _ = lab.server()
+    for name in ("client-0", "client-1"):
+        lab.client(address, name)
+    result, _ = lab.umbel("run", path, "--server", address, "--out", "first")
+    assert result["model_sha256"] == expected
+    first, second, _ = (record["bytes_down"] for record in lab.records("first"))
+    assert first > second + 2 * 64 * 8 * 4
+    # They keep it: the next run sends the head alone.
+    result, _ = lab.umbel("run", path, "--server", address, "--out", "again")
+    assert result["model_sha256"] == expected
+    assert lab.records("again")[0]["bytes_down"] < first - 2 * 64 * 8 * 4
+
+
+def test_stock_nodes(lab):
+    path = pretrained(lab)
+    one = ("--set", "experiment.rounds=1", "--set", "evaluation.federated=false")
+    expected = lab.umbel("simulate", path, *one, "--out", "calm")[0]["model_sha256"]
+    result, _ = lab.umbel("up", path, *one, "--stock-nodes", "--out", "run")
+    assert result["model_sha256"] == expected
+
+
+def test_workers(lab):
+    path = pretrained(lab)
+    expected = lab.umbel("simulate", path, "--out", "calm")[0]["model_sha256"]
+    options = ("--set", "simulation.workers=2")
+    assert lab.umbel("simulate", path, *options, "--out", "run")[0]["model_sha256"] == expected
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_starts(lab):
+    path = lab.experiment()
+    wrong = ("--set", "model.weights=none.safetensors")
+    _, said = lab.umbel("simulate", path, *wrong, "--out", "run", code=2)
+    assert "model.weights" in said and "no such file" in said
+    assert not (lab.folder / "run").exists()
+    (lab.folder / "bad.pth").write_bytes(b"nothing")
+    for command in ("simulate", "up"):
+        wrong = ("--set", "model.weights=bad.pth")
+        _, said = lab.umbel(command, path, *wrong, "--out", "run", code=2)
+        assert "neither safetensors" in said and "Traceback" not in said

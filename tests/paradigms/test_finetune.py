@@ -1,0 +1,133 @@
+"""Fine-tuning: what is trained, what stays, and what travels for it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import umbel
+from umbel.errors import BadInput
+from umbel.experiment import Experiment
+from umbel.models.reference import Classifier, mlp
+from umbel.paradigms.transfer.depth import blocks, freeze, travelling
+from umbel.paradigms.transfer.finetune import FineTune
+from umbel.schema import Schema
+from umbel.tensors import read_tensors
+
+TEN = Schema("classification", (8, 8), "uint8", tuple("0123456789"))
+
+
+def deep() -> Classifier:
+    return mlp(TEN, hidden=[12, 11, 10], batch_norm=True)
+
+
+@pytest.mark.parametrize(
+    ("train", "trained"),
+    [
+        ("head", ["head.weight", "head.bias"]),
+        ("all", None),
+        ("norms", ["body.2", "body.5", "body.8", "head"]),
+        (1, ["body.8", "head"]),
+        (2, ["body.7", "body.8", "head"]),
+    ],
+)
+def test_what_travels_is_what_is_trained(train, trained):
+    model = deep()
+    travels = travelling(model, freeze(model, train))
+    whole = list(model.state_dict())
+    expected = whole if trained is None else [n for n in whole if n.startswith(tuple(trained))]
+    if train == "norms":
+        assert set(expected) <= set(travels)
+        assert all(
+            ("body" in name and "running" in name) or name in expected or "num_batches" in name
+            for name in travels
+        )
+    else:
+        assert travels == expected
+
+
+def test_blocks_look_into_a_shell():
+    assert [name for name, _ in blocks(torch.nn.Sequential(deep().body))] == [
+        f"0.{name}" for name, _ in blocks(deep().body)
+    ]
+
+
+def test_what_a_model_cannot_do_is_refused():
+    with pytest.raises(BadInput, match="7 blocks, but the model has 6"):
+        freeze(deep(), 7)
+    with pytest.raises(BadInput, match="no normalisations"):
+        freeze(mlp(TEN), "norms")
+    with pytest.raises(BadInput, match="no body and head"):
+        freeze(torch.nn.Linear(2, 2), "head")
+    with pytest.raises(ValueError, match="'haed' is unknown; did you mean 'head'"):
+        FineTune(lambda schema: deep(), train="haed")
+
+
+def experiment(weights=None, train: str | int = "head", **sections) -> Experiment:
+    model = {"name": "mlp", "hidden": [32, 16], "batch_norm": True}
+    return Experiment(
+        experiment={"rounds": 2, "seed": 3},
+        data={"source": "digits", "clients": 3},
+        model={**model, "weights": str(weights)} if weights else model,
+        paradigm=sections.pop("paradigm", {"name": "finetune", "train": train}),
+        **sections,
+    )
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """A model trained on the same digits, from another seed."""
+    folder = tmp_path_factory.mktemp("pretrained") / "run"
+    pretrained = Experiment(
+        experiment={"rounds": 6, "seed": 11},
+        data={"source": "digits", "clients": 3},
+        model={"name": "mlp", "hidden": [32, 16], "batch_norm": True},
+    )
+    umbel.simulate(pretrained, out=folder)
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "fedprox", "fedbn", "median"])
+def test_the_frozen_part_is_the_files_and_the_head_learns(backbone, tmp_path, strategy):
+    result = umbel.simulate(experiment(backbone, strategy={"name": strategy}), out=tmp_path / "run")
+    before = read_tensors(backbone)[0]
+    for name, value in result.model.items():
+        assert torch.equal(value, before[name]) == name.startswith("body."), name
+    told = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert [tensor["name"] for tensor in told["travels"]] == ["head.bias", "head.weight"]
+
+
+def test_features_kept_or_made_every_round_give_the_same_bits(backbone, tmp_path):
+    models = []
+    for keep in (True, False):
+        paradigm = {"name": "finetune", "train": "head", "keep_features": keep}
+        result = umbel.simulate(experiment(backbone, paradigm=paradigm), out=tmp_path / str(keep))
+        models.append(result.model)
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_the_rest_is_sent_once_and_only_to_who_lacks_it(backbone, tmp_path):
+    """In the first round the model goes out whole, then the head alone; clients with the same
+    start, made from the seed, are not sent anything."""
+    records = umbel.simulate(experiment(backbone), out=tmp_path / "file").records
+    whole = backbone.stat().st_size
+    assert records[0]["bytes_down"] > whole > records[1]["bytes_down"]
+    seeded = umbel.simulate(experiment(), out=tmp_path / "seed").records
+    assert seeded[0]["bytes_down"] == seeded[1]["bytes_down"] == records[1]["bytes_down"]
+
+
+def test_a_large_backbone_costs_next_to_nothing_after_the_first_round(tmp_path):
+    pytest.importorskip("torchvision")
+    told = Experiment(
+        experiment={"rounds": 1, "seed": 3},
+        data={"source": "digits", "clients": 2},
+        model={"name": "torchvision.models:resnet18", "channels": "repeat", "size": 32},
+        paradigm={"name": "finetune", "train": "head"},
+    )
+    result = umbel.simulate(told, out=tmp_path / "run")
+    size = 4 * sum(value.numel() for value in result.model.values())
+    [record] = result.records
+    assert record["bytes_up"] / 2 < 0.002 * size and size > 44_000_000
+    assert record["bytes_down"] / 4 < 0.002 * size
