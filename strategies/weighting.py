@@ -59,7 +59,9 @@ def by_label_entropy(update: Update) -> float:
     """`H_k`, the entropy of the client's labels in nats (`telling`): those who see more kinds
     count more, and whoever has one class only does not count.
 
-    Paper: Khan 2025, FedEmerge, doi 10.3390/s25123728.
+    Paper: Khan 2025, FedEmerge: An Entropy-Guided Federated Learning Method for Sensor Networks
+    and Edge Intelligence, doi 10.3390/s25123728, which weighs clients by the entropy of their
+    data; here it is that of the labels.
     """
     entropy = _told(update, ENTROPY)
     if entropy < 0:
