@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 
 from ..flower_internals import DECLINED, ErrorCode
 from .rest import Again
-from .tracking import Tracking, Transfer
+from .tracking import Queueing, Tracking, Transfer
 
 Outcome: TypeAlias = Literal["ok", "failed", "late", "declined"]
 
@@ -83,9 +83,9 @@ def exchange(
         kind: `query`, `train` or `evaluate`.
         group: Flower's name for messages that belong together, here the round.
         deadline: seconds after which a node that has not replied is late, counted from its
-            message, or from the last byte that moved between it and the SuperLink where the
-            grid knows of that. Messages die with the exchange, so that no client works off a
-            stale backlog.
+            message, from the last byte that moved between it and the SuperLink where the grid
+            knows of that, or from the last reply of any node where they take turns. Messages
+            die with the exchange, so that no client works off a stale backlog.
         watch: told about once a second who is waited for.
         again: looks at each node's first reply; what it gives is sent to the node in its place.
     """
@@ -108,6 +108,7 @@ class _Exchange:
         self._looked_at: set[int] = set()
         self._grid = grid
         self._tracking = grid if isinstance(grid, Tracking) else None
+        self._queueing = grid if isinstance(grid, Queueing) else None
         self._records = dict(records)
         self._kind = kind
         self._group = group
@@ -125,8 +126,7 @@ class _Exchange:
         try:
             yield from self._replies(watch)
         except GeneratorExit:
-            if self._tracking:
-                self._tracking.abandon(self._pending)
+            self._abandon(self._pending)
             raise
 
     def _replies(self, watch: Watch) -> Iterator[Reply]:
@@ -141,6 +141,8 @@ class _Exchange:
             now = time.monotonic()
             if some:
                 waited_since = now
+                if self._queueing:
+                    self._ends.update(dict.fromkeys(self._pending.values(), now + self._deadline))
                 continue
             waited = now - waited_since
             self._look(now, waited, watch)
@@ -157,8 +159,7 @@ class _Exchange:
             time.sleep(min(pause, LONGEST_PAUSE, soonest))
 
     def _send(self) -> Iterator[Reply]:
-        longest = LONGEST_TRANSFER if self._tracking else 1.0
-        sent = self._push(self._records, longest * self._deadline)
+        sent = self._push(self._records, self._longest_wait())
         began = time.monotonic()
         self._began = began
         for node, message_id in sent:
@@ -167,6 +168,11 @@ class _Exchange:
                 yield Reply(node, "failed", reason="the message could not be delivered")
             else:
                 self._pending[message_id] = node
+
+    def _longest_wait(self) -> float:
+        """Seconds that a message lives."""
+        turns = len(self._records) if self._queueing else 1
+        return (LONGEST_TRANSFER if self._tracking else turns) * self._deadline
 
     def _take(self, message: Message) -> Iterator[Reply]:
         """A reply that has come, nothing if it is not the last word of its node."""
@@ -236,11 +242,16 @@ class _Exchange:
 
     def _give_up(self, now: float) -> Iterator[Reply]:
         late = {name: node for name, node in self._pending.items() if now >= self._ends[node]}
-        if late and self._tracking:
-            self._tracking.abandon(late)
+        if late:
+            self._abandon(late)
         for name, node in late.items():
             del self._pending[name]
             yield self._late(node)
+
+    def _abandon(self, names: Iterable[str]) -> None:
+        grid = self._tracking or self._queueing
+        if grid:
+            grid.abandon(names)
 
     def _push(self, records: Mapping[int, RecordDict], ttl: float) -> list[tuple[int, str | None]]:
         messages = [

@@ -46,3 +46,15 @@ class Tracking(Protocol):
         """Wait until a reply may have come, at most `longest` seconds, or `pause` seconds where
         nothing can tell."""
         ...
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """A grid whose clients take turns on a few workers, as simulated ones do: nobody is late while
+    others still answer."""
+
+    queues: bool
+
+    def abandon(self, message_ids: Iterable[str]) -> None:
+        """Nobody waits for the replies to these messages any more."""
+        ...

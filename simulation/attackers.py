@@ -119,6 +119,8 @@ class AttackedGrid(Grid):
     at one another's; a reply that is an error passes at once.
     """
 
+    queues = True
+
     def __init__(
         self, grid: Grid, attack: ModelAttack, indices: frozenset[int], chain: Chain, seed: int
     ) -> None:
@@ -183,6 +185,11 @@ class AttackedGrid(Grid):
             if not plot.waiting:
                 passed += self._forged(plot)
         return passed
+
+    def abandon(self, message_ids: Iterable[str]) -> None:
+        abandon = getattr(self._grid, "abandon", None)
+        if abandon is not None:
+            abandon(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

@@ -37,6 +37,8 @@ class InProcessGrid(Grid):
     [2]
     """
 
+    queues = True
+
     def __init__(
         self, make_app: Callable[[], ClientApp], population: int, *, workers: int = 1
     ) -> None:
@@ -47,6 +49,7 @@ class InProcessGrid(Grid):
         self._pushed = 0
         self._queue: dict[str, Message] = {}
         self._done: dict[str, Message] = {}
+        self._abandoned: set[str] = set()
 
     def __enter__(self) -> Self:
         assume_server_identity(self._run.run_id)
@@ -100,10 +103,19 @@ class InProcessGrid(Grid):
         self._offer(wanted)
         if not self._done.keys() & wanted:
             for reply in self._executor.collect(WAIT_SECONDS):
-                self._done[reply.metadata.reply_to_message_id] = reply
+                identity = reply.metadata.reply_to_message_id
+                if identity not in self._abandoned:
+                    self._done[identity] = reply
+                self._abandoned.discard(identity)
             # Before the caller works on these replies, so that no worker waits meanwhile.
             self._offer(wanted)
         return [self._done.pop(identity) for identity in list(self._done) if identity in wanted]
+
+    def abandon(self, message_ids: Iterable[str]) -> None:
+        """Forget messages that nobody waits for any more."""
+        for identity in message_ids:
+            if not (self._queue.pop(identity, None) or self._done.pop(identity, None)):
+                self._abandoned.add(identity)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

@@ -78,6 +78,27 @@ def test_a_node_that_does_not_answer_is_late_and_costs_no_busy_waiting(grid):
     assert slow.pulls < 120
 
 
+def test_nobody_is_late_while_others_take_their_turns():
+    """Simulated clients wait for each other: five of them take longer than the deadline."""
+    app = ClientApp()
+
+    @app.query()
+    def answer(message, context):
+        time.sleep(0.2)
+        return Message(message.content, reply_to=message)
+
+    with InProcessGrid(lambda: app, population=5) as grid:
+        found = outcomes(grid, deadline=0.5, nodes=range(1, 6))
+    assert {reply.outcome for reply in found.values()} == {"ok"}
+
+
+def test_what_nobody_waits_for_any_more_is_forgotten(grid):
+    replies = exchange(grid, dict.fromkeys(range(1, 6), RECORD), "query", "0", 30.0)
+    next(replies)
+    replies.close()
+    assert not grid._queue and not grid._done
+
+
 def test_a_lost_reply_is_asked_for_once_more_only(grid):
     assert outcomes(Grid(grid, losing={2: 1}))[2].outcome == "ok"
     twice = outcomes(Grid(grid, losing={2: 2}))[2]
