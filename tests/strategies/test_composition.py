@@ -61,11 +61,12 @@ COMPOSED = {
 @pytest.mark.parametrize(
     "rule",
     [
-        NormBound(1e-6),
-        NormBound({"name": "exponential", "start": 1e-6, "decay": 1.0}),
-        CentredClipping(tau=1e-6, iterations=1),
+        pytest.param(NormBound(1e-6), id="norm bound"),
+        pytest.param(
+            NormBound({"name": "exponential", "start": 1e-6, "decay": 1.0}), id="scheduled bound"
+        ),
+        pytest.param(CentredClipping(tau=1e-6, iterations=1), id="centred clipping"),
     ],
-    ids=str,
 )
 def test_a_rule_for_what_is_sent_beside_looks_at_it_from_nothing(tmp_path, rule):
     """Control variates are no changes of the model: they are bounded as they are."""
