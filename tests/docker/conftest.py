@@ -14,17 +14,10 @@ sys.path.insert(0, str(HERE))
 from compose import COMPOSE, ROOT, build_image, docker, federation, simulated  # noqa: E402
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All on one worker of pytest-xdist: they share the image, and two cores.
-
-    First, for pytest-xdist reads the groups in a hook of its own, which comes before this one
-    where this folder alone is tested.
-    """
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.docker)
-            item.add_marker(pytest.mark.xdist_group("docker"))
 
 
 @pytest.fixture(scope="session", autouse=True)
