@@ -47,11 +47,16 @@ def object_ids(tree: ObjectTree) -> list[str]:
     return [node.object_id for child in tree.children for node in iterate_object_tree(child)]
 
 
+def large_objects(tree: ObjectTree) -> int:
+    """How many of the objects under a message may be large; 0 for a message so small that it does
+    not matter."""
+    return max(0, len(object_ids(tree)) - SMALL_OBJECTS)
+
+
 def largest_bytes(tree: ObjectTree) -> int:
     """The most bytes that the objects under a message can hold, as Flower cuts them; 0 for a
     message so small that it does not matter."""
-    chunks = len(object_ids(tree)) - SMALL_OBJECTS
-    return max(0, chunks) * int(FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE)
+    return large_objects(tree) * int(FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE)
 
 
 def inflate_message(

@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import httpx
 
 from .errors import BadInput, UmbelError
+from .wire import NO_ROOM, REFUSAL_HEADER
 
 Result = TypeVar("Result")
 
@@ -154,10 +155,14 @@ class Patience:
                     if isinstance(error, httpx.HTTPStatusError):
                         raise
                     raise BadInput(f"{self._place}: {explain(self._place, error)}") from error
-                now = time.monotonic()
-                began = now if began is None else began
-                self._note(away=True)
-                self._wait(error, now - began)
+                if is_held_up(error):
+                    began = None
+                    self._note(away=False)
+                else:
+                    now = time.monotonic()
+                    began = now if began is None else began
+                    self._note(away=True)
+                    self._wait(error, now - began)
             else:
                 self._note(away=False)
                 if began is not None and time.monotonic() - began > TOLD_AFTER:
@@ -227,6 +232,12 @@ def is_passing(error: httpx.TransportError | httpx.HTTPStatusError) -> bool:
         return error.response.status_code in PASSING
     said = str(error).lower().replace("_", " ")
     return not any(words in said for words in TLS_FAULTS)
+
+
+def is_held_up(error: httpx.TransportError | httpx.HTTPStatusError) -> bool:
+    """Whether the SuperLink is there, and has only no room yet."""
+    said = error.response.headers if isinstance(error, httpx.HTTPStatusError) else {}
+    return said.get(REFUSAL_HEADER) == NO_ROOM
 
 
 class Found(Protocol):

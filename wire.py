@@ -11,6 +11,8 @@ VERSION_HEADER = "umbel-version"
 NODE_HEADER = "umbel-node"
 ABOUT_HEADER = "umbel-about"
 REFUSAL_HEADER = "umbel-refusal"
+NO_ROOM = "no-room"
+"""What is refused so may be asked for again and again until it is let in."""
 
 
 ABOUT_LENGTH = 4096

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..wire import REFUSAL_HEADER
 from .admission import Admission, Head, Pass, Refusal
+from .bodies import replay
 from .refusals import Refusals
 from .roster import REPLY_BYTES, Roster
 from .superlink_internals import FLEET, PATHS, PROTOBUF_MEDIA_TYPE
@@ -125,7 +126,7 @@ class Gate:
                     await answer(200, table, send)
                     return
                 await run_in_threadpool(self._insides.inspect, head.path, content)
-                body = _Body(_replay(content, receive), limit, None)
+                body = _Body(replay(content, receive), limit, None)
             await self._app(scope, body, send.unless(body))
         finally:
             self._under_way[user] -= 1
@@ -261,16 +262,6 @@ class _Answered:
         else:
             self.length += len(message.get("body", b""))
         await self._send(message)
-
-
-def _replay(content: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already; then whatever comes after it."""
-    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
-
-    async def again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return again
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:

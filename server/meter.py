@@ -60,17 +60,21 @@ class Meter:
         if path == TRANSFERS:
             await self._tell(send)
         elif path == BEGIN:
-            self._count(scope).begun = time.monotonic()
+            self._count(_key(scope)).begun = time.monotonic()
             await self._app(scope, receive, send)
         elif path == UP:
-            await self._app(scope, self._counting(self._count(scope), receive), send)
+            await self._app(scope, self._counting(self._count(_key(scope)), receive), send)
         elif path == DOWN:
-            await self._app(scope, receive, self._piecemeal(self._count(scope), send))
+            await self._app(scope, receive, self._piecemeal(self._count(_key(scope)), send))
         else:
             await self._app(scope, receive, send)
 
-    def _count(self, scope: Scope) -> Count:
-        return self._counts.setdefault(header_of(scope, FLEET_HTTP_PUBLIC_KEY_HEADER), Count())
+    def touch(self, key: str) -> None:
+        """Count nothing, but as of now, for a node that is held up here."""
+        self._count(key).last = time.monotonic()
+
+    def _count(self, key: str) -> Count:
+        return self._counts.setdefault(key, Count())
 
     def _counting(self, count: Count, receive: Receive) -> Receive:
         async def counted() -> Message:
@@ -108,3 +112,7 @@ class Meter:
         headers = [(b"content-type", PROTOBUF_MEDIA_TYPE.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": write_transfers(found)})
+
+
+def _key(scope: Scope) -> str:
+    return header_of(scope, FLEET_HTTP_PUBLIC_KEY_HEADER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..metrics import ServerMetrics
@@ -14,11 +16,13 @@ class Metered:
     Args:
         app: the gate.
         metrics: the figures.
+        passed: told how many bytes a request has moved, when it is over.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics, passed: Callable[[int], None]) -> None:
         self._app = app
         self._metrics = metrics
+        self._passed = passed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,6 +48,7 @@ class Metered:
         try:
             await self._app(scope, take, give)
         finally:
+            self._passed(received + sent)
             if refusal:
                 self._metrics.refused(refusal)
             else:

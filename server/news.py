@@ -109,7 +109,7 @@ class News:
         """The node's mark, once it is not the one that is known."""
         if known == self._mark_of(node) and not self._closed:
             changed = self._changed.setdefault(node, asyncio.Event())
-            over = [asyncio.create_task(changed.wait()), asyncio.create_task(_gone(receive))]
+            over = [asyncio.create_task(changed.wait()), asyncio.create_task(gone(receive))]
             limit = min(max(0.0, seconds), LONGEST_HOLD)
             await asyncio.wait(over, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             for task in over:
@@ -130,7 +130,7 @@ async def _request(receive: Receive) -> tuple[str, float]:
     return read_news(body)
 
 
-async def _gone(receive: Receive) -> None:
+async def gone(receive: Receive) -> None:
     """Wait until whoever asked has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

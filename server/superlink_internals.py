@@ -19,6 +19,7 @@ from flwr.common.constant import (
 )
 from flwr.proto.control_pb2 import StartRunRequest
 from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.server.superlink.linkstate import InMemoryLinkState, LinkState
 from flwr.supercore.constant import (
@@ -94,6 +95,13 @@ def addressees(content: bytes) -> set[int]:
     return {message.metadata.dst_node_id for message in messages}
 
 
+def announced(content: bytes) -> tuple[int, ObjectTree]:
+    """The run and the object tree of the reply that a node's request announces; raises
+    DecodeError, or IndexError where there is none."""
+    request = PushMessagesRequest.FromString(content)
+    return request.messages_list[0].metadata.run_id, request.message_object_trees[0]
+
+
 def make_superlink(arguments: Sequence[str]) -> tuple[ASGIApp, LinkState]:
     """Flower's application, and the state behind it.
 
@@ -153,6 +161,25 @@ def clean_runs(state: LinkState, cleaned: set[int]) -> None:
         elif run.run_id not in cleaned:
             state.cleanup_run(run.run_id)
             cleaned.add(run.run_id)
+
+
+def clean_finished(state: LinkState, runs: Collection[int]) -> set[int]:
+    """Delete all that is of those of some runs that are over, or unknown; which they are."""
+    found = state.get_run_info(run_ids=list(runs))
+    over = set(runs) - {run.run_id for run in found if run.status.status != Status.FINISHED}
+    for run in over:
+        state.cleanup_run(run)
+    return over
+
+
+def stores_in_memory(state: LinkState) -> bool:
+    """Whether a SuperLink keeps in its memory what it is sent."""
+    return isinstance(state.object_store, InMemoryObjectStore)
+
+
+def is_stored(state: LinkState, name: str) -> bool:
+    """Whether an object is stored, or is expected."""
+    return name in state.object_store
 
 
 def orphans(state: LinkState) -> set[str]:

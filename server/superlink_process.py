@@ -12,6 +12,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -23,6 +24,8 @@ from ..logs import Format, formatter
 from ..metrics import ServerMetrics, served
 from ..processes import map_large_blocks
 from .admission import Admission
+from .downloads import Downloads
+from .garbage import Garbage
 from .gate import Gate
 from .inspection import INSPECTED, inspect
 from .keyring import Keyring
@@ -43,8 +46,10 @@ from .superlink_internals import (
     online_nodes,
     orphans,
     route_log,
+    stores_in_memory,
 )
 from .superlink_settings import Settings
+from .uploads import Uploads
 
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 3
@@ -69,12 +74,14 @@ def serve(settings: Settings) -> None:
     tls = tls_context(settings.tls[0], settings.tls[1]) if settings.tls else None
     admission = Admission(keyring, clients_need_keys=settings.tls is not None)
     threading.Thread(target=insides.keep_clean, name="umbel-janitor", daemon=True).start()
-    meter = Meter(app, lambda key: node_of(state, key))
+    meter = Meter(Downloads(app), lambda key: node_of(state, key))
     news = News(meter, lambda key: node_of(state, key))
+    # What is kept in a database is not in memory, and nobody need wait.
+    uploads = Uploads(news, state, meter.touch) if stores_in_memory(state) else None
     figures = ServerMetrics(lambda: online_nodes(state))
     with served(figures.registry, settings.metrics):
         config = uvicorn.Config(
-            Metered(Gate(news, admission, insides), figures),
+            Metered(Gate(uploads or news, admission, insides), figures, Garbage().passed),
             host=settings.host,
             port=settings.port,
             access_log=False,
@@ -86,7 +93,7 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=2,
             ssl_context_factory=(lambda *_: tls) if tls else None,
         )
-        server = _Server(config, news)
+        server = _Server(config, [news, uploads] if uploads else [news])
         with suppress(KeyboardInterrupt):
             server.run()
     if not server.started:
@@ -94,15 +101,16 @@ def serve(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's, which waits for all requests before it ends: those that wait for news are
-    answered first."""
+    """Uvicorn's, which waits for all requests before it ends: those that are held are answered
+    first."""
 
-    def __init__(self, config: uvicorn.Config, news: News) -> None:
+    def __init__(self, config: uvicorn.Config, holding: Sequence[News | Uploads]) -> None:
         super().__init__(config)
-        self._news = news
+        self._holding = holding
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._news.close()
+        for layer in self._holding:
+            layer.close()
         await super().shutdown(sockets)
 
 
