@@ -8,6 +8,7 @@ import pytest
 
 from umbel.errors import BadInput, UmbelError
 from umbel.transfer import Fetcher, Gone, Patience, trust
+from umbel.wire import NO_ROOM, REFUSAL_HEADER
 
 
 def failing(times, error):
@@ -24,6 +25,14 @@ def failing(times, error):
 
 def test_request_is_repeated_while_the_superlink_is_away():
     assert Patience("here", 60.0)(failing(2, httpx.ConnectError("refused"))) == "answer"
+
+
+def test_superlink_without_room_is_not_away():
+    request = httpx.Request("POST", "http://here")
+    full = httpx.Response(503, headers={REFUSAL_HEADER: NO_ROOM}, request=request)
+    error = httpx.HTTPStatusError("full", request=request, response=full)
+    patience = Patience("here", 0.0)
+    assert patience(failing(3, error)) == "answer" and patience.away == 0.0
 
 
 def test_patience_ends_and_says_what_it_waited_for():

@@ -103,3 +103,36 @@ def test_messages_that_nobody_waits_for_go_with_their_objects(state):
     internals.clean_runs(state, cleaned)
     assert cleaned == {run}
     assert len(state.object_store) == 0
+
+
+def test_what_is_stored_of_runs_that_are_over_goes_at_once(state):
+    pem = public_pem(new_key().public_key())
+    internals.admit_node(state, pem, "site-a")
+    node = state.get_node_id_by_public_key(pem)
+    state.activate_node(node, 30)
+    run, other = start_run(state), start_run(state)
+    message, kept = send(state, run, node, 600.0), send(state, other, node, 601.0)
+    assert internals.clean_finished(state, {run, other}) == set()
+    assert internals.is_stored(state, message)
+    assert state.stop_run(run)
+    assert internals.clean_finished(state, {run, other, 12345}) == {run, 12345}
+    assert not internals.is_stored(state, message) and internals.is_stored(state, kept)
+    assert internals.clean_finished(state, set()) == set()
+
+
+def test_where_a_superlink_keeps_what_it_is_sent(state, request):
+    assert internals.stores_in_memory(state) == ("memory" in request.node.name)
+
+
+def test_announcement_says_its_run_and_its_objects():
+    assume_server_identity(7)
+    out = Outgoing(Message(RecordDict({}), 9, "train", ttl=60.0))
+    request = internals.PushMessagesRequest(
+        messages_list=[out.announcement], message_object_trees=[out.tree]
+    )
+    run, tree = internals.announced(request.SerializeToString())
+    assert (run, tree.object_id) == (7, out.tree.object_id)
+    with pytest.raises(IndexError):
+        internals.announced(b"")
+    with pytest.raises(internals.DecodeError):
+        internals.announced(b"\xff\xff")
