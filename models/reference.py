@@ -112,13 +112,14 @@ def cnn(schema: Schema, *, channels: Sequence[int] = (32, 64), hidden: int = 512
         )
     colours = schema.shape[2] if len(schema.shape) == 3 else 1
     first, second = channels
+    # ReLU and pooling change places without changing a bit; pooled first, there is less to do.
     body = nn.Sequential(
         nn.Conv2d(colours, first, kernel_size=5, padding=2),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Conv2d(first, second, kernel_size=5, padding=2),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(second * (height // 4) * (width // 4), hidden),
         nn.ReLU(),
@@ -142,11 +143,11 @@ def lenet(schema: Schema) -> nn.Module:
     colours = schema.shape[2] if len(schema.shape) == 3 else 1
     body = nn.Sequential(
         nn.Conv2d(colours, 6, kernel_size=5),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Conv2d(6, 16, kernel_size=5),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(16 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), 120),
         nn.ReLU(),
