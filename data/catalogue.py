@@ -10,6 +10,10 @@ DATASETS: dict[str, str] = {
     "optdigits": "umbel.data.bundled:optdigits",
     "mnist": "umbel.data.bundled:mnist",
     "fashion-mnist": "umbel.data.bundled:fashion_mnist",
+    "20newsgroups": "umbel.data.bundled_texts:newsgroups",
+    "r8": "umbel.data.bundled_texts:r8",
+    "r52": "umbel.data.bundled_texts:r52",
+    "sentiment": "umbel.data.bundled_texts:sentiment",
     "synthetic": "umbel.data.synthetic:synthetic",
 }
 """Factories `f(*, parameters) -> Dataset`; their docstrings open with meaning and licence."""

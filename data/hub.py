@@ -18,7 +18,8 @@ from .images import OPTIONS as IMAGE_OPTIONS
 from .images import ImageRules, image_rules, stack_images
 from .shard import Dataset
 from .sources import Source
-from .tables import DEFAULT_LABEL, table_part
+from .tables import DEFAULT_LABEL, Columns, table_part
+from .tables import OPTIONS as TABLE_OPTIONS
 
 _LABEL_NAMES = (DEFAULT_LABEL, "labels", "fine_label", "target", "class")
 _TORCHVISION_ROOT = "~/.cache/umbel/torchvision"
@@ -28,10 +29,11 @@ def load_hugging_face(source: Source, label: str | None) -> Dataset:
     """`hf:NAME` or `hf:FOLDER`: a hub's data set, one saved to disk, or a folder of files.
 
     Options: `subset` (the hub's configuration), `train` and `test` (names of splits),
-    `group` (the column of owners), and for images `size` and `mode`. A data set has one
-    image column, or numeric feature columns.
+    `group` (the column of owners), `text` (the column of texts that are the examples), and for
+    images `size` and `mode`. Without a text, a data set has one image column, or numeric feature
+    columns.
     """
-    options = source.take(["subset", "train", "test", "group", *IMAGE_OPTIONS])
+    options = source.take(["subset", "train", "test", *TABLE_OPTIONS, *IMAGE_OPTIONS])
     library = _library("datasets", "flwr-datasets", source)
     splits = _hugging_face_splits(library, source, options.get("subset"))
     train_name = options.get("train", "train" if "train" in splits else next(iter(splits)))
@@ -41,11 +43,10 @@ def load_hugging_face(source: Source, label: str | None) -> Dataset:
             raise BadInput(
                 f"data.source: {source.text}: no split {name!r}{nearest(name, list(splits))}"
             )
-    rules, group = image_rules(source), options.get("group")
-    train, features, classes = _hugging_face_part(splits[train_name], source, label, group, rules)
+    train, features, classes = _hugging_face_part(splits[train_name], source, label)
     test = None
     if test_name is not None and test_name != train_name:
-        test = _hugging_face_part(splits[test_name], source, label, group, rules)[0]
+        test = _hugging_face_part(splits[test_name], source, label)[0]
     name = Path(source.name).name or source.name
     return assemble(name, train, test, classes=classes, features=features)
 
@@ -115,10 +116,11 @@ def _hugging_face_splits(library: ModuleType, source: Source, subset: str | None
 
 
 def _hugging_face_part(
-    rows: Any, source: Source, label: str | None, group: str | None, rules: ImageRules
+    rows: Any, source: Source, label: str | None
 ) -> tuple[Part, tuple[str, ...], Sequence[str] | None]:
     """One split: its part, feature names (none for images), and class names if declared."""
-    column = label or _label_column(rows.features)
+    columns = Columns.of(label or _label_column(rows.features), source.options)
+    column, group = columns.label, columns.group
     if column not in rows.features:
         raise BadInput(
             f"data.source: {source.text}: has no label column {column!r}; name it with "
@@ -126,10 +128,8 @@ def _hugging_face_part(
         )
     declared = getattr(rows.features[column], "names", None)
     pictures = [n for n, kind in rows.features.items() if type(kind).__name__ == "Image"]
-    if not pictures:
-        part, features = table_part(
-            rows.with_format("arrow")[:], label=column, group=group, where=source.text
-        )
+    if not pictures or columns.text is not None:
+        part, features = table_part(rows.with_format("arrow")[:], columns, where=source.text)
         return _named(part, declared), features, declared
     if group is not None and group not in rows.features:
         raise BadInput(
@@ -139,7 +139,7 @@ def _hugging_face_part(
     raw = np.array([-1 if value is None else value for value in rows[column]])
     try:
         named = ((f"{source.text}: row {i + 1}", row) for i, row in enumerate(rows[pictures[0]]))
-        x = stack_images(named, rules)
+        x = stack_images(named, image_rules(source))
     except OSError as error:
         raise BadInput(f"data.source: {source.text}: an image cannot be read: {error}") from None
     part = Part(

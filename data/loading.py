@@ -95,12 +95,11 @@ def _load_file(path: Path, source: Source, label: str | None, test: Path | None 
         return arrays.read_npz(path)
     if path.suffix not in tables.SUFFIXES:
         raise BadInput(f"{path}: cannot be read as data; give {_FORMATS}")
-    group = source.take(["group"]).get("group")
-    column = label or tables.DEFAULT_LABEL
-    train, features = tables.read_table(path, column, group)
+    columns = tables.Columns.of(label or tables.DEFAULT_LABEL, source.take(tables.OPTIONS))
+    train, features = tables.read_table(path, columns)
     if test is None:
         return assemble(path.stem, train, features=features)
-    test_part, test_features = tables.read_table(test, column, group)
+    test_part, test_features = tables.read_table(test, columns)
     if test_features != features:
         raise BadInput(
             f"{test}: has the columns {', '.join(test_features)}; {path} has "

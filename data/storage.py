@@ -3,7 +3,7 @@
 client-3/
     schema.json   the shard's Schema
     shard.json    format version, the client's name, how many examples, labels by class
-    x.npy  y.npy  one array a file, numpy's own format, never pickled
+    x.npy  y.npy  one array a file, numpy's own format, never pickled; texts are x.parquet
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..schema import Schema
 from .assembly import recode
 from .shard import UNLABELLED, Dataset, Shard, ShardSource
 from .sources import path_source
+from .texts import TEXT, dtype_of, read_texts, write_texts
 
 FORMAT = 1
 _SCHEMA, ABOUT = "schema.json", "shard.json"
@@ -99,7 +100,7 @@ def shard_as_dataset(folder: Path) -> Dataset:
         schema = Schema.from_json((folder / _SCHEMA).read_text("utf-8"))
     except ValueError as error:
         raise BadInput(f"{folder / _SCHEMA}: {error}; write the shards anew") from None
-    arrays = {name: _read_array(folder / f"{name}.npy") for name in about["arrays"]}
+    arrays = {name: _read_array(folder, name) for name in about["arrays"]}
     _check_arrays(folder, schema, arrays, about["examples"])
     return Dataset(name=str(about["client"]), schema=schema, train=arrays)
 
@@ -107,7 +108,7 @@ def shard_as_dataset(folder: Path) -> Dataset:
 def _write_shard(shard: Shard, folder: Path) -> None:
     folder.mkdir()
     for name, array in shard.arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        _write_array(folder, name, array)
     labels = shard.arrays["y"]
     counts = np.bincount(labels[labels >= 0], minlength=len(shard.schema.classes))
     about = {
@@ -137,8 +138,19 @@ def _read_about(folder: Path) -> dict[str, Any]:
     return checked | {"arrays": names}
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _write_array(folder: Path, name: str, array: np.ndarray) -> None:
+    if dtype_of(array) == TEXT:
+        write_texts(folder / f"{name}.parquet", array)
+    else:
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+
+def _read_array(folder: Path, name: str) -> np.ndarray:
+    path = folder / f"{name}.parquet"
     try:
+        if path.is_file():
+            return read_texts(path)
+        path = folder / f"{name}.npy"
         return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -153,9 +165,9 @@ def _check_arrays(
     faults = []
     if any(array.shape[:1] != (examples,) for array in arrays.values()):
         faults.append(f"{folder}: an array does not hold the {examples} examples it should")
-    if x.shape[1:] != schema.shape or str(x.dtype) != schema.dtype:
+    if x.shape[1:] != schema.shape or dtype_of(x) != schema.dtype:
         faults.append(
-            f"{folder / 'x.npy'}: {x.dtype} {x.shape[1:]}, but {_SCHEMA} says "
+            f"{folder / 'x.npy'}: {dtype_of(x)} {x.shape[1:]}, but {_SCHEMA} says "
             f"{schema.dtype} {schema.shape}"
         )
     if y.dtype != np.int64 or y.ndim != 1:

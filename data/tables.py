@@ -1,8 +1,9 @@
-"""Tables: CSV and Parquet files with a named label column and numeric features."""
+"""Tables: CSV and Parquet files with a named label column, and numeric features or a text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,71 +12,103 @@ import numpy as np
 from ..errors import BadInput
 from ..registry import nearest
 from .assembly import Part, label_names
+from .texts import as_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DEFAULT_LABEL = "label"
+OPTIONS = ("group", "text")
 SUFFIXES = (".csv", ".parquet")
 
 
-def read_table(path: Path, label: str, group: str | None = None) -> tuple[Part, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table mean what: the label, the examples' owners, and the text that an
+    example is; without a text every other column is a feature."""
+
+    label: str
+    group: str | None = None
+    text: str | None = None
+
+    @classmethod
+    def of(cls, label: str, options: Mapping[str, str]) -> Columns:
+        """The columns that a source's options name."""
+        return cls(label, options.get("group"), options.get("text"))
+
+    def named(self) -> dict[str, str]:
+        """Those that are named, by what they mean."""
+        found = {"label": self.label, "group": self.group, "text": self.text}
+        return {kind: name for kind, name in found.items() if name is not None}
+
+
+def read_table(path: Path, columns: Columns) -> tuple[Part, tuple[str, ...]]:
     """Read a CSV or Parquet file: its one `Part` and the names of its feature columns.
 
-    `label` names the label column and `group` the column of the examples' owners, if any;
-    every other column is a feature, float32. An empty label cell is an example without a
-    label.
+    Without a text column, every column that is named nothing else is a feature, float32. An
+    empty label cell is an example without a label.
     """
     import pyarrow as pa
 
     try:
-        table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, label, group)
+        table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path}: not a readable {path.suffix[1:]} file: {reason}") from None
-    return table_part(table, label=label, group=group, where=str(path))
+    return table_part(table, columns, where=str(path))
 
 
-def table_part(
-    table: pa.Table, *, label: str, group: str | None, where: str
-) -> tuple[Part, tuple[str, ...]]:
-    """An Arrow table as a `Part` (x float32 (n, features)) and its feature names."""
-    for kind, column in (("label", label), ("group", group)):
-        if column is not None and column not in table.column_names:
+def table_part(table: pa.Table, columns: Columns, *, where: str) -> tuple[Part, tuple[str, ...]]:
+    """An Arrow table as a `Part` (x float32 (n, features), or texts) and its feature names."""
+    named = columns.named()
+    for kind, column in named.items():
+        if column not in table.column_names:
             raise BadInput(
                 f"{where}: has no {kind} column {column!r}; name it with {_option(kind)}"
                 f"{nearest(column, table.column_names)}"
             )
-    features = tuple(name for name in table.column_names if name not in (label, group))
-    if not features:
-        raise BadInput(f"{where}: has no column besides the label; add at least one feature")
     if table.num_rows == 0:
         raise BadInput(f"{where}: holds no examples; give a table with at least one row")
-    columns = [_numbers(table[name], name, where) for name in features]
-    groups = None if group is None else np.array(_texts(table[group]), dtype=str)
+    x, features = _examples(table, columns, where)
+    group = columns.group
     part = Part(
-        x=np.stack(columns, axis=1),
-        labels=_labels(table[label], where),
+        x=x,
+        labels=_labels(table[columns.label], where),
         where=where,
-        groups=groups,
+        groups=None if group is None else np.array(_texts(table[group]), dtype=str),
     )
     return part, features
 
 
+def _examples(table: pa.Table, columns: Columns, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The texts (n,), or the features (n, f) and their names."""
+    if columns.text is not None:
+        column = table[columns.text]
+        _refuse_empty(column, columns.text, where)
+        return as_texts(str(value) for value in column.to_pylist()), ()
+    features = tuple(n for n in table.column_names if n not in columns.named().values())
+    if not features:
+        raise BadInput(f"{where}: has no column besides the label; add at least one feature")
+    values = [_numbers(table[name], name, where) for name in features]
+    return np.stack(values, axis=1), features
+
+
 def _option(kind: str) -> str:
-    return "data.label (or --label)" if kind == "label" else "the option group= of the source"
+    return "data.label (or --label)" if kind == "label" else f"the option {kind}= of the source"
 
 
-def _read_csv(path: Path, label: str, group: str | None) -> pa.Table:
+def _read_csv(path: Path, columns: Columns) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv
 
     # Label and owner stay text, so that "01" and "1" remain two names.
-    texts: Mapping[str, Any] = {name: pa.string() for name in (label, group) if name}
+    texts: Mapping[str, Any] = {name: pa.string() for name in columns.named().values()}
     options = csv.ConvertOptions(
         column_types=dict(texts), null_values=[""], strings_can_be_null=True
     )
-    return csv.read_csv(path, convert_options=options)
+    # A text may hold line ends, within quotes.
+    parsing = csv.ParseOptions(newlines_in_values=columns.text is not None)
+    return csv.read_csv(path, convert_options=options, parse_options=parsing)
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -89,11 +122,8 @@ def _numbers(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:
     import pyarrow as pa
 
     kind = column.type
-    if column.null_count and not pa.types.is_null(kind):
-        row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
-        raise BadInput(
-            f"{where}: row {row + 1}: column {name!r} is empty; fill it in or leave the row out"
-        )
+    if not pa.types.is_null(kind):
+        _refuse_empty(column, name, where)
     if pa.types.is_boolean(kind):
         return np.asarray(column).astype(np.float32)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -101,8 +131,16 @@ def _numbers(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:
     row, value = _first_odd_cell(column)
     raise BadInput(
         f"{where}: row {row + 1}: column {name!r} holds {value!r}, not a number; "
-        "code it as numbers or leave the column out"
+        f"code it as numbers, leave the column out, or say ?text={name} if it is the example"
     )
+
+
+def _refuse_empty(column: pa.ChunkedArray, name: str, where: str) -> None:
+    if column.null_count:
+        row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
+        raise BadInput(
+            f"{where}: row {row + 1}: column {name!r} is empty; fill it in or leave the row out"
+        )
 
 
 def _first_odd_cell(column: pa.ChunkedArray) -> tuple[int, object]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..data.texts import TEXT
 from ..errors import BadInput
 from ..schema import Schema
 
@@ -24,6 +25,11 @@ class Classifier(nn.Module):
 
     def __init__(self, body: nn.Module, features: int, schema: Schema) -> None:
         super().__init__()
+        if schema.dtype == TEXT:
+            raise BadInput(
+                "model: the examples are texts; give a model that reads them, such as "
+                "transformers:FOLDER"
+            )
         if not schema.classes:
             raise BadInput(
                 "model: the data has no labels, so a classifier has nothing to tell apart; "

@@ -82,7 +82,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(carriers.metadata, "distribution", missing)
-    monkeypatch.setattr(carriers, "DEBIAN_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(carriers, "DATA_FOLDER", tmp_path / "none")
 
 
 @pytest.mark.parametrize("name", ["optdigits", "mnist", "fashion-mnist"])
