@@ -39,5 +39,9 @@ $(VENV)/installed-all: $(VENV)/installed
 	$(INSTALL) --editable '.[all]'
 	$(BIN)/umbel data fetch mnist
 	$(BIN)/umbel data fetch optdigits
+	$(BIN)/umbel data fetch r8
+	$(BIN)/umbel data fetch sentiment
+	$(BIN)/umbel data fetch minilm
+	$(BIN)/umbel data fetch efficientnet-lite0
 	$(BIN)/umbel data fetch fashion-mnist || echo "without fashion-mnist: its tests are skipped"
 	touch $@

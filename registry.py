@@ -47,7 +47,10 @@ _GIVEN = {
 }
 """How many arguments of a kind's factory the framework gives; the others are the user's."""
 
-_LIBRARIES = {("model", "torchvision.models"): "umbel.models.backbones:torchvision_backbone"}
+_LIBRARIES = {
+    ("model", "torchvision.models"): "umbel.models.backbones:torchvision_backbone",
+    ("model", "transformers"): "umbel.models.hugging_face:transformers_backbone",
+}
 """Modules of other libraries whose names are no factories as umbel calls them: what makes one."""
 
 KINDS = tuple(_TABLES)

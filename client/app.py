@@ -90,6 +90,7 @@ class Worker:
         bench = self._workbench(task, context)
         if not self._settled(bench, task, context):
             return _asking(message, task)
+        bench.enter(task.round)
         place = bench.workplace(context.node_id, lambda: self._shard(context))
         if place.examples == 0:
             raise UmbelError(f"{place.client}: no labelled examples to train on")
@@ -115,6 +116,7 @@ class Worker:
         bench = self._workbench(task, context)
         if not self._settled(bench, task, context):
             return _asking(message, task)
+        bench.enter(task.round)
         place = bench.workplace(context.node_id, lambda: self._shard(context))
         store = StateStore(self._state_folder(context), self._max_state_bytes)
         state = _state(store, bench, task.run, place.client, before=task.round + 1)

@@ -14,13 +14,20 @@ from torch.optim import Optimizer
 from .. import registry
 from ..building import build_model, build_paradigm
 from ..data.shard import Shard, held_out_rows
-from ..paradigms.base import Descends, Prepared, SharesStatistics, UpdatesLocally
+from ..paradigms.base import (
+    Descends,
+    Prepared,
+    ScalesRates,
+    SharesStatistics,
+    Unfreezes,
+    UpdatesLocally,
+)
 from ..strategies.proximal import Proximal
 from ..strategies.strategy import ClientSide, Strategy
 from ..tensors import Tensors, difference, digest, nbytes
 from ..training.optimizers import GradientDescent
 from ..training.rates import Optimizers
-from ..training.trainer import Effort, Trainer, example_count, trainable
+from ..training.trainer import Effort, Trainer, example_count
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
@@ -67,21 +74,35 @@ class Workbench:
         self.trainer = Trainer(paradigm, self.local, effort, descent)
         self._tensors: Mapping[str, Tensor] = dict(self.model.state_dict())
         self._initial = {name: value.clone() for name, value in self._tensors.items()}
+        self.kept: tuple[str, ...] = ()
+        self.travels: tuple[str, ...] = ()
+        self._note_what_travels()
+        self._rest = [name for name in self._initial if name not in self.travels]
+        self._digest = ""
+        self.keeps_state = bool(self.kept) or self.updates_locally or not self.local.plain
+        self._workplaces: OrderedDict[int, Workplace] = OrderedDict()
+        self._held_bytes = 0
+        rates = paradigm.rates(self.model) if isinstance(paradigm, ScalesRates) else {}
+        self._optimizers = Optimizers(client, rates)
+        self._round = 1
+
+    def enter(self, round: int) -> None:
+        """Have the model be as a round trains it."""
+        if round != self._round and isinstance(self.paradigm, Unfreezes):
+            self.paradigm.enter(self.model, round)
+            self._note_what_travels()
+        self._round = round
+
+    def _note_what_travels(self) -> None:
         travelling = set(self.paradigm.travels(self.model))
         names = [name for name in self._tensors if name in travelling]
         kept = self.local.keeps(self.model, names)
         self.kept = tuple(name for name in names if name in kept)
         self.travels = tuple(name for name in names if name not in kept)
-        self._digest = ""
-        self.keeps_state = bool(self.kept) or self.updates_locally or not self.local.plain
-        self._workplaces: OrderedDict[int, Workplace] = OrderedDict()
-        self._held_bytes = 0
-        self.parameters = trainable(self.model)
-        self._optimizers = Optimizers(client)
 
     def rest(self) -> Tensors:
-        """The tensors, as they are at the start, that are in no round's message."""
-        return {name: value for name, value in self._initial.items() if name not in self.travels}
+        """The tensors, as they are at the start, that are not in the first round's message."""
+        return {name: self._initial[name] for name in self._rest}
 
     @property
     def rest_digest(self) -> str:
@@ -118,7 +139,7 @@ class Workbench:
 
     def optimizer(self, round: int) -> tuple[Optimizer | GradientDescent, float]:
         """A new optimiser, and its learning rate, which the schedule has scaled for the round."""
-        return self._optimizers.make(self.parameters, round)
+        return self._optimizers.make(self.model, round)
 
     def workplace(self, key: int, open_shard: Callable[[], Shard]) -> Workplace:
         """A client's prepared shard, from the cache or made anew."""

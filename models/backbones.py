@@ -33,24 +33,40 @@ class Form:
     deviation: Sequence[float]
 
 
+def _flat(output: Tensor) -> Tensor:
+    return output.flatten(1)
+
+
 class Backbone(nn.Module):
     """Class scores (n, classes) of images (n, C, H, W) in [0, 1]: `head` over what `body` makes
     of them once they are of its size and normalised.
 
-    `replaced` is what the architecture called the output layer that `head` has taken the place of.
+    Args:
+        body: the architecture without its output layer.
+        head: a linear layer over the features.
+        form: the images that the body takes.
+        replaced: what the architecture called the output layer that `head` has taken the place of.
+        pooled: makes features (n, d) of what the body gives.
     """
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(
-        self, body: nn.Module, replaced: str, features: int, schema: Schema, form: Form
+        self,
+        body: nn.Module,
+        head: nn.Linear,
+        form: Form,
+        *,
+        replaced: str = "",
+        pooled: Callable[[Any], Tensor] = _flat,
     ) -> None:
         super().__init__()
         self.replaced = replaced
         self.body = body
-        self.head = nn.Linear(features, len(schema.classes))
+        self.head = head
         self._form = form
+        self._pooled = pooled
         # They come with the architecture, and are no part of what is learnt.
         self.register_buffer("mean", torch.tensor(form.mean).view(-1, 1, 1), persistent=False)
         deviation = torch.tensor(form.deviation).view(-1, 1, 1)
@@ -58,8 +74,7 @@ class Backbone(nn.Module):
 
     def features(self, inputs: Tensor) -> Tensor:
         """What the head looks at, (n, d)."""
-        made: Tensor = self.body(self._prepared(inputs)).flatten(1)
-        return made
+        return self._pooled(self.body(self._prepared(inputs)))
 
     def _prepared(self, inputs: Tensor) -> Tensor:
         size = (self._form.size, self._form.size)
@@ -87,10 +102,8 @@ def torchvision_backbone(architecture: str) -> Callable[..., nn.Module]:
         make, form = _architecture(architecture)
         if size is not None:
             form = replace(form, size=size)
-        _check_images(schema, architecture, form, channels)
-        model = make()
-        name = head or output_layer(model, len(form.mean), form.size)
-        return Backbone(model, name, _take_out(model, name), schema, form)
+        check_images(schema, architecture, form, channels)
+        return with_new_head(make(), head, form, schema)
 
     build.__doc__ = f"""torchvision's `{architecture}` with a new output layer.
 
@@ -139,6 +152,14 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     return {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
 
 
+def with_new_head(model: nn.Module, head: str | None, form: Form, schema: Schema) -> Backbone:
+    """A classifier of images with an output layer for other classes; `head` names the one that it
+    takes the place of, where that cannot be told."""
+    name = head or output_layer(model, len(form.mean), form.size)
+    features = _take_out(model, name)
+    return Backbone(model, nn.Linear(features, len(schema.classes)), form, replaced=name)
+
+
 def _take_out(model: nn.Module, name: str) -> int:
     """Put an identity in the place of the output layer; returns how many features it took."""
     layer = linear_layers(model).get(name)
@@ -168,7 +189,7 @@ def _architecture(name: str) -> tuple[Callable[[], nn.Module], Form]:
     return lambda: models.get_model(name, weights=None), Form(size, shown.mean, shown.std)
 
 
-def _check_images(schema: Schema, name: str, form: Form, channels: Channels) -> None:
+def check_images(schema: Schema, name: str, form: Form, channels: Channels) -> None:
     """Raise BadInput for data that are no images, or have another number of channels."""
     if len(schema.shape) not in (2, 3):
         raise BadInput(f"model: {name} takes images, but an example has shape {schema.shape}")

@@ -8,5 +8,7 @@ MODELS: dict[str, str] = {
     "2nn": "umbel.models.reference:two_nn",
     "cnn": "umbel.models.reference:cnn",
     "lenet": "umbel.models.reference:lenet",
+    "minilm": "umbel.models.carried:minilm",
+    "efficientnet-lite0": "umbel.models.carried:efficientnet_lite0",
 }
 """Factories `f(schema: Schema, *, parameters) -> nn.Module`."""

@@ -72,6 +72,26 @@ class Descends(Protocol):
         ...
 
 
+@runtime_checkable
+class Unfreezes(Protocol):
+    """A paradigm that may train more of the model in a later round than in an earlier one."""
+
+    def enter(self, model: nn.Module, round: int) -> None:
+        """Have the model be trained as in a round (from 1): `travels` says then what travels in
+        it, which in no later round is less. A model that was just built is in round 1."""
+        ...
+
+
+@runtime_checkable
+class ScalesRates(Protocol):
+    """A paradigm with a learning rate of its own for each parameter."""
+
+    def rates(self, model: nn.Module) -> Mapping[str, float]:
+        """What the experiment's learning rate is multiplied by, by the parameters' names; empty
+        where all are 1."""
+        ...
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """What a local update that is not SGD gives: the tensors that travel are in the model."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -21,18 +22,22 @@ EVALUATION_BATCH = 512
 class Supervised:
     """Cross-entropy on a shard's labelled examples, all of the model's tensors travelling.
 
-    Examples without a label are left out. `label_smoothing` in [0, 1) spreads that share of
-    the target over all classes (Szegedy et al. 2016, arXiv 1512.00567).
+    Examples without a label are left out. A model that has a method `encode` makes its inputs of
+    the examples (n, ...), as they are stored, itself. `label_smoothing` in [0, 1) spreads that
+    share of the target over all classes (Szegedy et al. 2016, arXiv 1512.00567).
     """
 
     def __init__(self, build_model: BuildModel, *, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing: {label_smoothing} is not in [0, 1)")
         self._build_model = build_model
+        self._encode: Callable[[np.ndarray], Tensor] | None = None
         self._label_smoothing = label_smoothing
 
     def build(self, schema: Schema) -> nn.Module:
-        return self._build_model(schema)
+        model = self._build_model(schema)
+        self._encode = getattr(model, "encode", None)
+        return model
 
     def travels(self, model: nn.Module) -> Collection[str]:
         return list(model.state_dict())
@@ -42,7 +47,8 @@ class Supervised:
         x, y = shard.arrays["x"], shard.arrays["y"]
         if not labelled.all():
             x, y = x[labelled], y[labelled]
-        return {"x": to_inputs(x, shard.schema), "y": torch.tensor(y, dtype=torch.int64)}
+        inputs = to_inputs(x, shard.schema) if self._encode is None else self._encode(x)
+        return {"x": inputs, "y": torch.tensor(y, dtype=torch.int64)}
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator

@@ -54,6 +54,8 @@ class Driver(Protocol):
     streams: bool
     at_client: bool
     """Whether clients must build the strategy too, for what of it lives there."""
+    takes_more: bool
+    """Whether a round's model may have more tensors than the one before it."""
 
     def meet(self, model: nn.Module, server: ServerSide | None) -> None:
         """Before anything else: the model, and what the server's own examples can do."""
@@ -61,6 +63,10 @@ class Driver(Protocol):
 
     def keeps(self, names: Sequence[str]) -> frozenset[str]:
         """Which of the travelling tensors stay at the clients."""
+        ...
+
+    def add(self, tensors: Tensors) -> None:
+        """From the next round on the model has these, too; asked only where it `takes_more`."""
         ...
 
     def select(self, round: int, attempt: int, nodes: Sequence[int], model: Tensors) -> Cohort:
@@ -114,6 +120,7 @@ class Composed:
         self._updates = 0
         self.streams = strategy.combine.streams
         self.at_client = not strategy.client_side.plain
+        self.takes_more = True
 
     def meet(self, model: nn.Module, server: ServerSide | None) -> None:
         self._module, self._server = model, server
@@ -130,6 +137,14 @@ class Composed:
         kept = self._strategy.local.keeps(self._module, names)
         self._module = None  # It holds the model's first values, which nobody needs any more.
         return kept
+
+    def add(self, tensors: Tensors) -> None:
+        memory = self._memory
+        if memory.step is not None:
+            memory.step = {**self._strategy.step.init(tensors), **memory.step}
+        if memory.context is not None:
+            begun = self._strategy.local.context(tensors, self._trained)
+            memory.context = {**begun, **memory.context}
 
     def select(self, round: int, attempt: int, nodes: Sequence[int], model: Tensors) -> Cohort:
         purpose = "select" if attempt == 0 else f"select, attempt {attempt}"

@@ -26,6 +26,7 @@ from .population import Population
 from .record import RunFolder
 from .rest import Rest
 from .side import OwnExamples
+from .stages import Stages
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,17 @@ class _Run:
         self._paradigm = build_paradigm(experiment)
         module = build_model(self._paradigm, experiment, population.schema)
         self._model: Tensors = {name: t.clone() for name, t in module.state_dict().items()}
-        travels = sorted(self._paradigm.travels(module))
+        self._stages = Stages(self._paradigm, module, experiment.experiment.rounds)
+        travels = self._stages.last
         test, own = setting.examples(population.schema)
         side = None if own is None else OwnExamples(experiment, self._paradigm, module, own)
         setting.driver.meet(module, side)
-        kept = setting.driver.keeps(travels)
-        self._travels = [name for name in travels if name not in kept]
+        self._stages.leave_out(setting.driver.keeps(travels))
+        if self._stages.names(1) != self._stages.last and not setting.driver.takes_more:
+            raise BadInput(
+                f"strategy.name: {experiment.strategy.name} takes the same tensors in every round, "
+                "and with this paradigm.train more travel later"
+            )
         self._statistics: Tensors = {}
         self._stop = EarlyStop.of(experiment)
         wanted = test if experiment.evaluation.central else None
@@ -109,7 +115,7 @@ class _Run:
         self._phases.observer = setting.observer
         self._phases.adopt = self._adopt
         self._phases.spool = setting.folder.path
-        self._phases.rest = Rest(self._model, self._travels)
+        self._phases.rest = Rest(self._model, self._stages.names(1))
 
     @classmethod
     def begin(cls, experiment: Experiment, setting: Setting) -> _Run:
@@ -129,7 +135,10 @@ class _Run:
         seconds = Stopwatch()
         with seconds("select"):
             self._population.refresh()
-        trained = self._phases.train(round, self._travelling(), self._statistics, seconds)
+        model = self._travelling(round)
+        if new := self._stages.new(round):
+            self._setting.driver.add({name: model[name] for name in new})
+        trained = self._phases.train(round, model, self._statistics, seconds)
         self._model = {**self._model, **trained.model}
         self._statistics = trained.statistics
         metrics: dict[str, Any] = {"train": trained.metrics}
@@ -138,7 +147,7 @@ class _Run:
         if round % every == 0 or round == self._experiment.experiment.rounds:
             with seconds("evaluate"):
                 if self._federated:
-                    evaluated = self._phases.evaluate(round, self._travelling())
+                    evaluated = self._phases.evaluate(round, self._travelling(round))
                     metrics["federated"] = evaluated.metrics
                 if self._test is not None:
                     metrics["central"] = self._test.score(self._model)
@@ -155,8 +164,8 @@ class _Run:
         self._setting.observer.round_finished(record)
         return reason
 
-    def _travelling(self) -> Tensors:
-        return {name: self._model[name] for name in self._travels}
+    def _travelling(self, round: int) -> Tensors:
+        return {name: self._model[name] for name in self._stages.names(round)}
 
     def _adopt(self, shared: Tensors) -> None:
         self._model = {**self._model, **shared}
@@ -180,7 +189,7 @@ class _Run:
         del self._phases
 
     def _facts(self) -> dict[str, Any]:
-        travelling = self._travelling()
+        travelling = self._travelling(self._experiment.experiment.rounds)
         names = self._population.names
         return {
             "seed": self._experiment.experiment.seed,

@@ -11,12 +11,12 @@ from torch import nn
 
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..paradigms.base import Descends, Paradigm, UpdatesLocally
+from ..paradigms.base import Descends, Paradigm, ScalesRates, Unfreezes, UpdatesLocally
 from ..randomness import torch_generator, torch_seeded
 from ..strategies.local_parts import LocalRun, Plain
 from ..tensors import Tensors
 from ..training.rates import Optimizers
-from ..training.trainer import Effort, Trainer, trainable
+from ..training.trainer import Effort, Trainer
 from .evaluation import means
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class OwnExamples:
         effort = Effort(client.epochs, client.steps, client.batch_size, client.clip_norm)
         descent = paradigm.descent(model) if isinstance(paradigm, Descends) else None
         self._trainer = Trainer(paradigm, Plain(), effort, descent)
-        self._optimizers = Optimizers(client)
+        rates = paradigm.rates(model) if isinstance(paradigm, ScalesRates) else {}
+        self._optimizers = Optimizers(client, rates)
 
     def score(self, model: Tensors) -> Mapping[str, float]:
         """Mean metrics of a model on the server's examples; tensors that it lacks, for they
@@ -55,8 +56,10 @@ class OwnExamples:
         strategy adds to it. Raises UmbelError for a paradigm that does not train by descent."""
         if isinstance(self._paradigm, UpdatesLocally):
             raise UmbelError("this paradigm does not train by descent, so the server cannot")
+        if isinstance(self._paradigm, Unfreezes):
+            self._paradigm.enter(self._model, round)
         self._load(model)
-        optimizer, rate = self._optimizers.make(trainable(self._model), round)
+        optimizer, rate = self._optimizers.make(self._model, round)
         run = LocalRun(self._model, model, {}, {}, round, self._prepared, rate)
         generator = torch_generator(self._seed, purpose="server's training", round=round)
         with _one_thread(), torch_seeded(self._seed, purpose="server's torch", round=round):

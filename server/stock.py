@@ -51,6 +51,7 @@ class Stock:
 
     streams = False
     at_client = False
+    takes_more = False
 
     def __init__(self, strategy: FlowerStrategy, seed: int) -> None:
         self._strategy = strategy
@@ -61,6 +62,9 @@ class Stock:
 
     def meet(self, model: nn.Module, server: ServerSide | None) -> None:
         return
+
+    def add(self, tensors: Tensors) -> None:
+        raise UmbelError("a strategy of Flower's takes the same tensors in every round")
 
     def expected(self, model: Tensors) -> tuple[Tensors, Tensors]:
         return model, {}

@@ -75,4 +75,9 @@ def plain_descent(why: str) -> tuple[Need, ...]:
         "client.optimizer.nesterov": False,
         "client.clip_norm": None,
     }
-    return tuple(Need(key, value, why) for key, value in wanted.items())
+    return (*(Need(key, value, why) for key, value in wanted.items()), even_rates(why))
+
+
+def even_rates(why: str) -> Need:
+    """What a strategy asks for that reckons with one learning rate for all of a model."""
+    return Need("paradigm.rate_decay", 1.0, why, optional=True)

@@ -49,6 +49,7 @@ def unmet(strategy: object, experiment: object) -> list[str]:
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
         if (found := _at(experiment, need.key)) != need.value
+        and not (need.optional and found is None)
     ]
 
 

@@ -190,8 +190,10 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Need:
-    """What a strategy asks of an experiment: a key, the value that it must have, and why."""
+    """What a strategy asks of an experiment: a key, the value that it must have, and why; of an
+    `optional` key only where there is such a one, as another paradigm has not."""
 
     key: str
     value: object
     why: str
+    optional: bool = False

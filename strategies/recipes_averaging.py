@@ -4,7 +4,7 @@ moves at the server."""
 from __future__ import annotations
 
 from .combine import WeightedMean
-from .control import plain_descent
+from .control import even_rates, plain_descent
 from .extrapolate import Extrapolated
 from .fair import FairMean
 from .hyper import Hyper
@@ -81,6 +81,7 @@ def fednova(
     if mu:
         needs.append(Need("client.optimizer.lr", learning_rate, why))
         needs.append(Need("client.schedule", "constant", why))
+        needs.append(even_rates(why))
     return Strategy(
         name="fednova",
         select=chosen(select, fraction),
@@ -143,11 +144,12 @@ def qfedavg(
     """
     why = "q-FedAvg takes 1 / learning_rate for the losses' Lipschitz constant"
     wanted = {"name": "sgd", "lr": learning_rate}
+    needs = [Need(f"client.optimizer.{key}", v, why) for key, v in wanted.items()]
     return Strategy(
         name="qfedavg",
         select=chosen(select, fraction),
         combine=FairMean(q, learning_rate),
-        needs=tuple(Need(f"client.optimizer.{key}", v, why) for key, v in wanted.items()),
+        needs=(*needs, even_rates(why)),
     )
 
 

@@ -4,6 +4,7 @@ the command line as a fixture."""
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -31,11 +32,12 @@ hidden = [8]
 
 torch.set_num_threads(1)
 
-# torchvision's wheel from a plain index does not match a CPU-only torch: its compiled operators
-# do not load, and its import then fails on these two names. No test calls them.
-for operator in ("nms", "qnms"):
-    if not hasattr(torch.ops.torchvision, operator):
-        torch.library.define(f"torchvision::{operator}", "(Tensor a, Tensor b, float c) -> Tensor")
+# Python reads it when it starts: so do the processes that tests start, and here it is late.
+SHIM = Path(__file__).parent / "shim"
+runpy.run_path(str(SHIM / "sitecustomize.py"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(SHIM), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,17 +19,30 @@ class GradientDescent:
     which takes two seconds.
     """
 
-    def __init__(self, params: Iterable[Parameter], lr: float) -> None:
-        self._parameters = [parameter.detach() for parameter in params]
+    def __init__(self, params: Iterable[Parameter] | Iterable[dict[str, Any]], lr: float) -> None:
+        groups: list[dict[str, Any]]
+        groups = [p if isinstance(p, dict) else {"params": [p]} for p in params]
+        self._parameters = [p.detach() for group in groups for p in group["params"]]
+        rates = [float(group.get("lr", lr)) for group in groups for _ in group["params"]]
+        self._rates = rates if set(rates) - {lr} else []
         self.rate = lr
+
+    @property
+    def even(self) -> bool:
+        """Whether all parameters have the same learning rate."""
+        return not self._rates
 
     def descend(self, gradients: Sequence[Tensor]) -> None:
         """One step along gradients given in the order of the parameters."""
-        torch._foreach_add_(self._parameters, list(gradients), alpha=-self.rate)
+        if self._rates:
+            steps = torch._foreach_mul(list(gradients), self._rates)
+            torch._foreach_sub_(self._parameters, steps)
+        else:
+            torch._foreach_add_(self._parameters, list(gradients), alpha=-self.rate)
 
 
 def sgd(
-    params: Iterable[Parameter],
+    params: Iterable[Parameter] | Iterable[dict[str, Any]],
     *,
     lr: float = 0.05,
     momentum: float = 0.0,

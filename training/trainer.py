@@ -83,9 +83,10 @@ class Trainer:
         """How to take one step; gives the batch's mean loss, without the local part's own."""
         plain = self.local.plain
         descent, clip_norm = self.descent, self.effort.clip_norm
-        if descent and plain and clip_norm is None and isinstance(optimizer, GradientDescent):
-            rate = optimizer.rate
-            return lambda batch: descent(batch, rate)
+        alone = descent if plain and clip_norm is None else None
+        if alone and isinstance(optimizer, GradientDescent) and optimizer.even:
+            rate, quick = optimizer.rate, alone
+            return lambda batch: quick(batch, rate)
         run.model.train()
         parameters = trainable(run.model)
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ... import registry
 from ...errors import BadInput
 
 HEAD, ALL, NORMS = "head", "all", "norms"
@@ -15,31 +14,38 @@ HEAD, ALL, NORMS = "head", "all", "norms"
 NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-def blocks(body: nn.Module) -> list[tuple[str, nn.Module]]:
+def blocks(body: nn.Module) -> list[list[nn.Module]]:
     """The parts of a body that have parameters, from the input to the output.
 
-    A part that holds all of them is looked into, so that a backbone within a shell counts its own.
+    What a list of layers holds counts one by one, and so do the parts of a shell that has but one;
+    a normalisation belongs to the block before it.
 
-    >>> body = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)))
-    >>> [name for name, _ in blocks(body)]
-    ['0.0', '0.2']
+    >>> shell = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2)))
+    >>> [[type(part).__name__ for part in block] for block in blocks(shell)]
+    [['Linear', 'LayerNorm'], ['Linear']]
     """
-    children = body.named_children()
-    found = [(name, part) for name, part in children if next(part.parameters(), None) is not None]
-    if len(found) == 1:
-        name, only = found[0]
-        return [(f"{name}.{inner}", part) for inner, part in blocks(only)] or found
+    found: list[list[nn.Module]] = []
+    for part in _parts(body):
+        if found and isinstance(part, NORMALISATIONS):
+            found[-1].append(part)
+        else:
+            found.append([part])
     return found
 
 
-def check_depth(train: str | int) -> None:
-    """Raise ValueError for what says no part of a model."""
-    if isinstance(train, int):
-        if train < 0:
-            raise ValueError(f"train: {train} is no number of blocks")
-    elif train not in (HEAD, ALL, NORMS):
-        hint = registry.nearest(train, [HEAD, ALL, NORMS])
-        raise ValueError(f"train: {train!r} is unknown{hint}; or how many of the last blocks")
+def _parts(module: nn.Module) -> list[nn.Module]:
+    parts = [part for part in module.children() if next(part.parameters(), None) is not None]
+    if len(parts) == 1 and not isinstance(module, nn.ModuleList):
+        return _parts(parts[0]) or parts
+    return [inner for part in parts for inner in (_listed(part) or [part])]
+
+
+def _listed(part: nn.Module) -> list[nn.Module]:
+    """The elements of a list of layers, or of what holds nothing else."""
+    if isinstance(part, nn.ModuleList):
+        return list(part)
+    inner = [p for p in part.children() if next(p.parameters(), None) is not None]
+    return _listed(inner[0]) if len(inner) == 1 else []
 
 
 def freeze(model: nn.Module, train: str | int) -> list[nn.Module]:
@@ -71,8 +77,8 @@ def freeze(model: nn.Module, train: str | int) -> list[nn.Module]:
     if int(train) > len(parts):
         raise BadInput(f"paradigm.train: {train} blocks, but the model has {len(parts)}")
     first = len(parts) - int(train)
-    _thaw([part for _, part in parts[first:]])
-    return [part for _, part in parts[:first]]
+    _thaw([part for block in parts[first:] for part in block])
+    return [part for block in parts[:first] for part in block]
 
 
 def _thaw(parts: Sequence[nn.Module]) -> None:

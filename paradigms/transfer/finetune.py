@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ from ...data.shard import Shard
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import Supervised
-from .depth import HEAD, check_depth, freeze, travelling
+from .depth import HEAD, travelling
+from .plans import Part, plan_of
+from .rates import check_decay, rates_by_depth
 
 FEATURE_BATCH = 64
 """Examples that a frozen body sees at once: always the same ones together, so that features have
@@ -27,7 +29,9 @@ class FineTune:
 
     Args:
         train: `head`, the output layer alone; `all`; `norms`, the body's normalisations, with the
-            head; or how many of the last blocks of the body, with the head.
+            head; how many of the last blocks of the body, with the head; `gradual` or `lora`, or a
+            table of either name and its settings.
+        rate_decay: in (0, 1]: each block's learning rate is that of the block above it times this.
         keep_features: with `head`, compute what the frozen body makes of the examples once, and
             not every round; the result is the same.
         label_smoothing: in [0, 1): the share of the target that is spread over all classes.
@@ -37,24 +41,35 @@ class FineTune:
         self,
         build_model: BuildModel,
         *,
-        train: str | int = HEAD,
+        train: str | int | dict[str, Any] = HEAD,
+        rate_decay: float = 1.0,
         keep_features: bool = True,
         label_smoothing: float = 0.0,
     ) -> None:
-        check_depth(train)
+        check_decay(rate_decay)
         self._supervised = Supervised(build_model, label_smoothing=label_smoothing)
-        self._train = train
+        self._plan = plan_of(train)
+        self._head_alone = self._plan == Part(HEAD)
+        self._rate_decay = rate_decay
         self._keep_features = keep_features
         self._frozen: list[nn.Module] = []
         self._model: Any = None
 
     def build(self, schema: Schema) -> nn.Module:
         self._model = model = self._supervised.build(schema)
-        self._frozen = freeze(model, self._train)
+        self._plan.prepare(model)
+        self._frozen = self._plan.enter(model, 1)
         return model
 
     def travels(self, model: nn.Module) -> Collection[str]:
         return travelling(model, self._frozen)
+
+    def enter(self, model: nn.Module, round: int) -> None:
+        if self._plan.changes:
+            self._frozen = self._plan.enter(model, round)
+
+    def rates(self, model: nn.Module) -> Mapping[str, float]:
+        return rates_by_depth(model, self._rate_decay)
 
     def prepare(self, shard: Shard) -> Prepared:
         prepared = self._supervised.prepare(shard)
@@ -79,12 +94,12 @@ class FineTune:
 
     def _trained(self, model: Any) -> nn.Module:
         """What the examples, or their features, go through."""
-        part: nn.Module = model.head if self._train == HEAD else model
+        part: nn.Module = model.head if self._head_alone else model
         return part
 
     def _with_features(self, prepared: Prepared) -> Prepared:
         """The examples as the trained part takes them."""
-        if self._train != HEAD or len(prepared["y"]) == 0:
+        if not self._head_alone or len(prepared["y"]) == 0:
             return prepared
         self._model.eval()
         with torch.no_grad():

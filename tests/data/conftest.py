@@ -62,14 +62,5 @@ def _blobs(labels: np.ndarray, classes: int, groups: np.ndarray | None = None) -
 
 @pytest.fixture
 def torchvision() -> Any:
-    """torchvision, skipped where it is not installed.
-
-    Its wheel from a plain index does not match a CPU-only torch: the compiled operators do
-    not load, and the import then fails on these two names. Nothing here calls them.
-    """
-    import torch
-
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+    """torchvision, skipped where it is not installed."""
     return pytest.importorskip("torchvision", reason="the extra `vision` is not installed")

@@ -9,7 +9,6 @@ import torch
 from umbel import registry
 from umbel.data.tensors import to_inputs
 from umbel.errors import BadInput
-from umbel.models.catalogue import MODELS
 from umbel.schema import Schema
 
 
@@ -23,7 +22,7 @@ def build(name: str, shape: tuple[int, ...], classes: int = 10, **parameters: An
     return registry.build("model", name, parameters, schema(shape, classes))
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", ["2nn", "cnn", "lenet", "logistic", "mlp"])
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8), (9, 7), (4, 4), (16, 16, 3), (13,)])
 def test_every_model_fits_every_shape_it_takes(name: str, shape: tuple[int, ...]) -> None:
     least = {"cnn": 4, "lenet": 16}.get(name, 0)

@@ -29,8 +29,8 @@ def deep() -> Classifier:
         ("head", ["head.weight", "head.bias"]),
         ("all", None),
         ("norms", ["body.2", "body.5", "body.8", "head"]),
-        (1, ["body.8", "head"]),
-        (2, ["body.7", "body.8", "head"]),
+        (1, ["body.7", "body.8", "head"]),
+        (2, ["body.4", "body.5", "body.7", "body.8", "head"]),
     ],
 )
 def test_what_travels_is_what_is_trained(train, trained):
@@ -48,14 +48,18 @@ def test_what_travels_is_what_is_trained(train, trained):
         assert travels == expected
 
 
-def test_blocks_look_into_a_shell():
-    assert [name for name, _ in blocks(torch.nn.Sequential(deep().body))] == [
-        f"0.{name}" for name, _ in blocks(deep().body)
-    ]
+def test_blocks_look_into_a_shell_and_a_list_of_layers():
+    body = deep().body
+    assert blocks(torch.nn.Sequential(body)) == blocks(body)
+    assert [len(block) for block in blocks(body)] == [2, 2, 2]
+    layers = torch.nn.ModuleList(torch.nn.Linear(3, 3) for _ in range(4))
+    encoder = torch.nn.ModuleDict({"layers": layers})
+    model = torch.nn.ModuleDict({"embed": torch.nn.Embedding(5, 3), "encoder": encoder})
+    assert [block[0] for block in blocks(model)] == [model["embed"], *layers]
 
 
 def test_what_a_model_cannot_do_is_refused():
-    with pytest.raises(BadInput, match="7 blocks, but the model has 6"):
+    with pytest.raises(BadInput, match="7 blocks, but the model has 3"):
         freeze(deep(), 7)
     with pytest.raises(BadInput, match="no normalisations"):
         freeze(mlp(TEN), "norms")

@@ -1,0 +1,106 @@
+"""Low-rank adapters: small matrices beside a pretrained model's weights; they alone are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ... import registry
+from ...errors import BadInput
+from .depth import HEAD, freeze
+
+ADAPTED = (nn.Linear, nn.Conv2d, nn.Embedding)
+"""What takes an adapter; the library has the same, and GPT-2's own linear layer."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Adapters `W x + (alpha / rank) B A x` in the body, made by peft, trained with the head.
+
+    A begins random, by the experiment's seed, and B at 0. The averages of A and of B are not those
+    of BA: what is averaged is what travels, as in federated LoRA everywhere (FedIT).
+
+    Paper: Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685,
+    equation 3.
+
+    Args:
+        rank: of the matrices A and B, at least 1.
+        alpha: what the product is scaled by, over the rank; > 0.
+        dropout: in [0, 1): of what goes into A.
+        targets: the last parts of the layers' names, such as `query`; without any, those that peft
+            has for the architecture, or all linear layers.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"train.rank: {self.rank} is not at least 1")
+        if not self.alpha > 0:
+            raise ValueError(f"train.alpha: {self.alpha:g} is not above 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"train.dropout: {self.dropout:g} is not in [0, 1)")
+
+    @property
+    def changes(self) -> bool:
+        return False
+
+    def prepare(self, model: nn.Module) -> None:
+        """Put the adapters into a model's body; raises BadInput where there is no such layer."""
+        freeze(model, HEAD)
+        body = model.get_submodule("body")
+        library = _peft()
+        config = library.LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=self._targets(body, library),
+        )
+        library.inject_adapter_in_model(config, body)
+
+    def enter(self, model: nn.Module, round: int) -> list[nn.Module]:
+        return [m for m in model.get_submodule("body").modules() if isinstance(m, _NormBase)]
+
+    def _targets(self, body: nn.Module, library: Any) -> list[str]:
+        """The names of the layers that get an adapter."""
+        layers = [name for name, m in body.named_modules() if _takes_adapter(m)]
+        wanted = self.targets or _usual(body, library)
+        if not wanted:
+            return [n for n, m in body.named_modules() if isinstance(m, nn.Linear)] or layers
+        for target in wanted:
+            if not any(name == target or name.endswith(f".{target}") for name in layers):
+                ends = sorted({name.rpartition(".")[2] for name in layers})
+                raise BadInput(
+                    f"paradigm.train.targets: no layer that takes an adapter is called "
+                    f"{target!r}{registry.nearest(target, ends)}"
+                )
+        return [n for n in layers if any(n == t or n.endswith(f".{t}") for t in wanted)]
+
+
+def _takes_adapter(module: nn.Module) -> bool:
+    return isinstance(module, ADAPTED) or type(module).__name__ == "Conv1D"
+
+
+def _usual(body: nn.Module, library: Any) -> Sequence[str]:
+    """The layers that peft adapts in an architecture of transformers'."""
+    kind = getattr(getattr(body, "config", None), "model_type", None)
+    table = library.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    found: Sequence[str] = table.get(kind, ())
+    return found if not isinstance(found, str) else ()
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise BadInput(
+            f"paradigm.train: \"lora\" needs peft: {error}; pip install 'umbel[text]'"
+        ) from error
+    return peft
