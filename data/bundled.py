@@ -1,4 +1,4 @@
-"""The bundled data sets: digits, optdigits, MNIST and Fashion-MNIST, each read from its carrier.
+"""The bundled images: digits, optdigits, MNIST, Fashion-MNIST and ELPV, each from its carrier.
 
 The 8x8 digits are published with grey levels 0 to 16. They are stored as uint8 scaled to
 0..255 like every other image, so that one rule (divide by 255) makes model inputs.
@@ -17,6 +17,7 @@ from ..errors import BadInput
 from .arrays import read_idx_folder
 from .assembly import Part, assemble
 from .carriers import locate
+from .images import ImageRules, stack_images
 from .shard import Dataset
 
 DIGITS = tuple("0123456789")
@@ -89,6 +90,27 @@ def fashion_mnist() -> Dataset:
     Paper: Xiao et al., 2017, arXiv 1708.07747
     """
     return read_idx_folder(locate("fashion-mnist"), classes=CLOTHES)
+
+
+def elpv(size: int = 224) -> Dataset:
+    """2,624 photographs of solar cells, functional or defective, grey, no test part (CC BY-NC-SA).
+
+    A cell's owner is its kind, mono- or polycrystalline. Experts gave each a probability of being
+    defective, of 0, 1/3, 2/3 or 1; above a half it counts as so. `size` is the side in pixels.
+
+    Paper: Deitsch et al. 2019, Automatic classification of defective photovoltaic module cells in
+    electroluminescence images, arXiv 1807.02894
+    """
+    from PIL import Image
+
+    folder = locate("elpv")
+    rows = [line.split() for line in (folder / "labels.csv").read_text("utf-8").splitlines()]
+    named = ((name, folder / name) for name, _, _ in rows)
+    opened = ((name, Image.open(path)) for name, path in named)
+    x = stack_images(opened, ImageRules(mode="grey", size=(size, size)))
+    labels = np.array(["defective" if float(row[1]) > 0.5 else "functional" for row in rows])
+    part = Part(x, labels, str(folder), groups=np.array([row[2] for row in rows]))
+    return assemble("elpv", part, classes=("functional", "defective"))
 
 
 @functools.lru_cache(maxsize=2)

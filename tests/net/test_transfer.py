@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 
 def pretrained(lab):
     """A trained model, in a folder that no client knows."""
@@ -62,3 +64,26 @@ def test_weights_that_are_not_there_are_refused_before_anything_starts(lab):
         wrong = ("--set", "model.weights=bad.pth")
         _, said = lab.umbel(command, path, *wrong, "--out", "run", code=2)
         assert "neither safetensors" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "train",
+    [{"name": "gradual", "blocks": 1}, {"name": "lora", "rank": 2}],
+    ids=["gradual", "lora"],
+)
+def test_what_grows_and_adapters_are_the_same_over_the_network(lab, train):
+    if train["name"] == "lora":
+        pytest.importorskip("peft", reason="the extra `text` is not installed")
+    path = pretrained(lab)
+    settings = ("--set", f"paradigm.train={inline(train)}", "--set", "strategy.name=scaffold")
+    expected = lab.umbel("simulate", path, *settings, "--out", "calm")[0]["model_sha256"]
+    result, _ = lab.umbel("up", path, *settings, "--out", "run")
+    assert result["model_sha256"] == expected
+
+
+def inline(table):
+    """A table as TOML writes it in one line."""
+    entries = (
+        f'{key} = "{v}"' if isinstance(v, str) else f"{key} = {v}" for key, v in table.items()
+    )
+    return "{ " + ", ".join(entries) + " }"
