@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import typer
 
-from .commands import catalogue, comparison, data, keys, network, new, runs
+from .commands import catalogue, comparison, data, keys, models, network, new, runs
 from .commands.common import say
 from .errors import UmbelError
 from .stopping import Stop, stoppable
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for part in (runs, comparison, network, keys, catalogue, data, new):
+for part in (runs, models, comparison, network, keys, catalogue, data, new):
     app.add_typer(part.app)
 
 

@@ -42,17 +42,18 @@ class TextBackbone(nn.Module):
         self, body: nn.Module, head: nn.Linear, tokenizer: Any, *, length: int, pooling: Pooling
     ) -> None:
         super().__init__()
+        self.replaced = ""  # The body had no output layer.
         self.body = body
         self.head = head
-        self._tokenizer = tokenizer
-        self._length = length
-        self._pooling = pooling
+        self.tokenizer = tokenizer
+        self.length = length
+        self.pooling = pooling
 
     def encode(self, texts: np.ndarray) -> Tensor:
         """Token ids (n, longest), int32, of texts (n,)."""
         if len(texts) == 0:
             return torch.empty((0, 1), dtype=torch.int32)
-        found = self._tokenizer(texts.tolist(), truncation=True, max_length=self._length)
+        found = self.tokenizer(texts.tolist(), truncation=True, max_length=self.length)
         rows = [torch.tensor(row or [0], dtype=torch.int32) for row in found["input_ids"]]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PADDING)
 
@@ -60,14 +61,16 @@ class TextBackbone(nn.Module):
         """What the head looks at, (n, d)."""
         inside = inputs != PADDING
         ends = inside.sum(dim=1)
-        longest = int(ends.max()) if len(ends) else 0
-        inside = inside[:, :longest]
-        tokens = inputs[:, :longest].clamp(min=0).long()
+        if not torch.compiler.is_exporting():
+            # Saves work and changes nothing; in a graph no size can follow from values.
+            longest = int(ends.max()) if len(ends) else 0
+            inside, inputs = inside[:, :longest], inputs[:, :longest]
+        tokens = inputs.clamp(min=0).long()
         output = self.body(input_ids=tokens, attention_mask=inside.long())
         states: Tensor = output.last_hidden_state
-        if self._pooling == "first":
+        if self.pooling == "first":
             return states[:, 0]
-        if self._pooling == "last":
+        if self.pooling == "last":
             return states[torch.arange(len(states)), ends - 1]
         weights = inside.unsqueeze(-1).to(states.dtype)
         return (states * weights).sum(dim=1) / weights.sum(dim=1)

@@ -57,10 +57,10 @@ def put_weights(module: nn.Module, path: Path) -> None:
     expected = module.state_dict()
     fitted = _renamed(found, expected)
     head = {name for name in expected if name.startswith(HEAD)}
-    replaced = getattr(module, "replaced", "")
+    replaced = _replaced(module)
     if replaced:
         own = (replaced + ".", BODY + replaced + ".")
-        fitted = {name: value for name, value in fitted.items() if not name.startswith(own)}
+        fitted = {_moved(name, own, HEAD): value for name, value in fitted.items()}
     if any(name in fitted and fitted[name].shape != expected[name].shape for name in head):
         fitted = {name: value for name, value in fitted.items() if name not in head}
     faults = _mismatches(fitted, expected, head)
@@ -75,6 +75,38 @@ def put_weights(module: nn.Module, path: Path) -> None:
             expected[name].copy_(value)
 
 
+def library_names(module: nn.Module, tensors: Tensors) -> Tensors:
+    """A model's tensors as the library of its architecture calls them, so that whoever has that
+    library can load them; a model that is umbel's own, or the user's, keeps its names.
+
+    >>> model = nn.Module()
+    >>> model.replaced = "fc"
+    >>> tensors = {"body.conv1.weight": torch.zeros(1), "head.bias": torch.zeros(1)}
+    >>> list(library_names(model, tensors))
+    ['conv1.weight', 'fc.bias']
+    """
+    replaced = _replaced(module)
+    if not replaced:
+        return tensors
+    named = {_moved(name, (HEAD,), replaced + "."): value for name, value in tensors.items()}
+    return {name.removeprefix(BODY): value for name, value in named.items()}
+
+
+def _replaced(module: nn.Module) -> str:
+    """What the library of a model's architecture calls the output layer, `head` where it has none;
+    empty for a model that is of no library."""
+    found: str | None = getattr(module, "replaced", None)
+    return "" if found is None else found or HEAD.removesuffix(".")
+
+
+def _moved(name: str, places: tuple[str, ...], to: str) -> str:
+    """The name with another beginning, where it begins with one of `places`."""
+    for place in places:
+        if name.startswith(place):
+            return to + name.removeprefix(place)
+    return name
+
+
 def _tensors(found: Any) -> Tensors:
     if isinstance(found, nn.Module) or not isinstance(found, Mapping):
         return {}
@@ -86,8 +118,12 @@ def _renamed(found: Tensors, expected: Mapping[str, Tensor]) -> Tensors:
     begin with (`module.`), or as those of a backbone."""
     starts = {name.partition(".")[0] for name in found}
     bare = found if len(starts) > 1 else {n.partition(".")[2]: v for n, v in found.items()}
-    ways = [found, bare, *({BODY + n: v for n, v in way.items()} for way in (found, bare))]
+    ways = [found, bare, *(_in_body(way) for way in (found, bare))]
     return max(ways, key=lambda way: len(way.keys() & expected.keys()))
+
+
+def _in_body(found: Tensors) -> Tensors:
+    return {name if name.startswith(HEAD) else BODY + name: v for name, v in found.items()}
 
 
 def _mismatches(found: Tensors, expected: Mapping[str, Tensor], optional: set[str]) -> list[str]:

@@ -190,11 +190,9 @@ class _Run:
 
     def _facts(self) -> dict[str, Any]:
         travelling = self._travelling(self._experiment.experiment.rounds)
-        names = self._population.names
         return {
             "seed": self._experiment.experiment.seed,
-            "clients": len(self._population),
-            "names": names,
+            **self._population.facts(),
             "torch_threads": 1,
             "status": "running",
             "travels": [

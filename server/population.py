@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
@@ -74,6 +74,11 @@ class Population:
         if len(self._order) > ASKED_AT_ONCE:
             return []
         return [self.name(node) for node in self._order]
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's record tells of the clients, and of what all their examples look like."""
+        schema = None if self.schema is None else asdict(self.schema)
+        return {"clients": len(self), "names": self.names, "schema": schema}
 
     def name(self, node: int) -> str:
         """The client's name, or what can be said of a node that never answered."""

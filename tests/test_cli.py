@@ -12,7 +12,7 @@ import pytest
 
 COMMANDS = [
     "check", "simulate", "up", "server", "client", "run", "resume", "list", "report", "partition",
-    "data fetch", "compare", "new strategy",
+    "data fetch", "compare", "new strategy", "export",
 ]  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def test_an_experiment_may_name_a_module_of_this_folder(umbel, tmp_path, monkeyp
         (["list", "strategy"], "did you mean 'strategies'?"),
         (["report", "nowhere"], "nowhere"),
         (["resume", "nowhere"], "nowhere"),
+        (["export", "nowhere"], "nowhere"),
         (["data", "fetch", "minst"], "mnist"),
         (["client", "--server", "127.0.0.1:1", "--data", "nothing"], "nothing"),
         (["server", "--host", "0.0.0.0"], "--insecure"),

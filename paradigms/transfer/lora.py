@@ -84,6 +84,19 @@ class Lora:
         return [n for n in layers if any(n == t or n.endswith(f".{t}") for t in wanted)]
 
 
+def merge_adapters(model: nn.Module) -> None:
+    """Add what adapters make of a layer's weights to them, `W + (alpha / rank) B A`, and take the
+    adapters out: the model gives the same, and has the names of its architecture again."""
+    if not any(".lora_A." in name for name in model.state_dict()):
+        return
+    layers = _peft().tuners.tuners_utils.BaseTunerLayer
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, layers):
+            layer.merge()
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, layer.get_base_layer())
+
+
 def _takes_adapter(module: nn.Module) -> bool:
     return isinstance(module, ADAPTED) or type(module).__name__ == "Conv1D"
 

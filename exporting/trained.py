@@ -1,0 +1,109 @@
+"""A finished run's model, built again from what its folder says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..building import build_model, build_paradigm
+from ..data.loading import load_dataset
+from ..errors import BadInput
+from ..experiment import Experiment, load
+from ..models.weights import library_names
+from ..paradigms.transfer.lora import merge_adapters
+from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment
+from ..schema import Schema
+from ..tensors import Tensors, read_tensors
+
+LOCAL = ("simulate", "up")
+"""The runtimes whose clients have the data that the experiment file names."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's model in evaluation mode, its adapters merged into its weights, and the run's facts.
+
+    `kept` names the tensors that were trained at the clients, and stayed there: in the model they
+    are as they were at the start.
+    """
+
+    result: Result
+    experiment: Experiment
+    environment: Mapping[str, Any]
+    schema: Schema
+    model: nn.Module
+    kept: tuple[str, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> Trained:
+        """Raises BadInput where a folder holds no run, or one without a final model, or where the
+        model cannot be built here."""
+        result = Result.open(folder)
+        path = folder / MODEL_FILE
+        if not path.is_file():
+            raise BadInput(
+                f"{folder}: the run has no final model, for it has not come to its end; go on "
+                f"with: umbel resume {folder}"
+            )
+        told = load(folder / EXPERIMENT_FILE)
+        # What it started from may be gone by now, and is overwritten here.
+        experiment = told.model_copy(
+            update={"model": told.model.model_copy(update={"weights": None})}
+        )
+        environment = read_environment(folder)
+        schema = _schema(folder, experiment, environment)
+        paradigm = build_paradigm(experiment)
+        model = build_model(paradigm, experiment, schema)
+        travels = {tensor["name"] for tensor in environment.get("travels") or ()}
+        kept = sorted(set(paradigm.travels(model)) - travels) if travels else []
+        _put(model, path)
+        merge_adapters(model)
+        return cls(result, told, environment, schema, model.eval(), tuple(kept))
+
+    @property
+    def tensors(self) -> Tensors:
+        """The model's, as its architecture calls them."""
+        return library_names(self.model, self.model.state_dict())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learnt, adapters not counted."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def _schema(folder: Path, experiment: Experiment, environment: Mapping[str, Any]) -> Schema:
+    """What the run's examples look like: as its record says or, where an older umbel wrote that,
+    as the data set does that the run was of."""
+    found = environment.get("schema")
+    if found is not None:
+        try:
+            return Schema.from_json(json.dumps(found))
+        except ValueError as error:
+            raise BadInput(f"{folder}/environment.json: schema: {error}") from error
+    missing = f"{folder}/environment.json: does not say the examples' shape and classes (schema)"
+    if environment.get("runtime") not in LOCAL:
+        raise BadInput(f"{missing}, for an older umbel wrote it; run the experiment anew")
+    try:
+        return load_dataset(experiment.data.source, label=experiment.data.label).schema
+    except BadInput as error:
+        raise BadInput(f"{missing}, and the data set is not here: {error}") from error
+
+
+def _put(model: nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(read_tensors(path)[0])
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise BadInput(
+            f"{path}: is not of the model that {path.parent / EXPERIMENT_FILE} names: {first}"
+        ) from error
+    if not all(bool(torch.isfinite(value).all()) for value in model.parameters()):
+        raise BadInput(f"{path}: holds values that are not finite; such a model is of no use")
