@@ -15,7 +15,7 @@ from ..building import build_model, build_paradigm
 from ..data.loading import load_dataset
 from ..errors import BadInput
 from ..experiment import Experiment, load
-from ..models.weights import library_names
+from ..models.weights import HEAD, library_names
 from ..paradigms.transfer.lora import merge_adapters
 from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment
 from ..schema import Schema
@@ -70,6 +70,13 @@ class Trained:
     def tensors(self) -> Tensors:
         """The model's, as its architecture calls them."""
         return library_names(self.model, self.model.state_dict())
+
+    @property
+    def backbone(self) -> Tensors:
+        """The same without the output layer, which is for this run's classes alone."""
+        tensors = self.model.state_dict()
+        body = {name: value for name, value in tensors.items() if not name.startswith(HEAD)}
+        return library_names(self.model, body)
 
     @property
     def parameters(self) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 COMMANDS = [
     "check", "simulate", "up", "server", "client", "run", "resume", "list", "report", "partition",
-    "data fetch", "compare", "new strategy", "export",
+    "data fetch", "compare", "new strategy", "export", "pretrain",
 ]  # fmt: skip
 
 
@@ -53,6 +53,9 @@ def test_an_experiment_may_name_a_module_of_this_folder(umbel, tmp_path, monkeyp
         (["report", "nowhere"], "nowhere"),
         (["resume", "nowhere"], "nowhere"),
         (["export", "nowhere"], "nowhere"),
+        (["pretrain", "exp.toml", "--out", "backbone.pth"], "backbone.safetensors"),
+        (["pretrain", "exp.toml", "--out", "no/backbone.safetensors"], "no such folder"),
+        (["pretrain", "exp.toml", "--out", "b.safetensors", "--epochs", "0"], "epochs"),
         (["data", "fetch", "minst"], "mnist"),
         (["client", "--server", "127.0.0.1:1", "--data", "nothing"], "nothing"),
         (["server", "--host", "0.0.0.0"], "--insecure"),
