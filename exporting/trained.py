@@ -14,7 +14,8 @@ from torch import nn
 from ..building import build_model, build_paradigm
 from ..data.loading import load_dataset
 from ..errors import BadInput
-from ..experiment import Experiment, load
+from ..experiment import Experiment
+from ..faults import read_toml
 from ..models.weights import HEAD, library_names
 from ..paradigms.transfer.lora import merge_adapters
 from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment
@@ -51,8 +52,8 @@ class Trained:
                 f"{folder}: the run has no final model, for it has not come to its end; go on "
                 f"with: umbel resume {folder}"
             )
-        told = load(folder / EXPERIMENT_FILE)
-        # What it started from may be gone by now, and is overwritten here.
+        # Not `load`, which asks for the file that the run began with: it may be gone by now.
+        told = Experiment(**read_toml(folder / EXPERIMENT_FILE, "the run's experiment"))
         experiment = told.model_copy(
             update={"model": told.model.model_copy(update={"weights": None})}
         )

@@ -104,6 +104,10 @@ def test_a_backbone_of_some_digits_helps_with_others(halves, umbel, tmp_path):
 
     code, _, err = umbel("pretrain", "source.toml", "--out", "backbone.safetensors")
     assert code == 2 and "is there already" in err
+    (tmp_path / "backbone.safetensors").unlink()
+    assert umbel("export", "tuned", "--no-onnx")[0] == 0, "what it began with is needed no more"
+    card = (tmp_path / "tuned" / "export" / "README.md").read_text("utf-8")
+    assert '- began with: `"backbone.safetensors"`' in card
 
 
 def test_only_the_data_the_model_and_the_training_are_the_experiments():
