@@ -161,7 +161,7 @@ def _classes(schema: Schema) -> int:
 
 def _normalised(model: Any) -> str:
     """Images as an architecture takes them, in words beside the code."""
-    form: Form = model._form
+    form: Form = model.form
     mean, deviation = ([round(v, 6) for v in values] for values in (form.mean, form.deviation))
     shape = f"1, {len(form.mean)}, {form.size}, {form.size}"
     return f"torch.zeros({shape})  # of [0, 1], minus {mean}, over {deviation}"

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from .. import registry
 from ..errors import BadInput
 from ..schema import Schema
+from .reference import ToSide
 
 Channels = Literal["refuse", "repeat"]
 
@@ -65,7 +65,8 @@ class Backbone(nn.Module):
         self.replaced = replaced
         self.body = body
         self.head = head
-        self._form = form
+        self.form = form
+        self._to_side = ToSide(form.size)
         self._pooled = pooled
         # They come with the architecture, and are no part of what is learnt.
         self.register_buffer("mean", torch.tensor(form.mean).view(-1, 1, 1), persistent=False)
@@ -77,11 +78,9 @@ class Backbone(nn.Module):
         return self._pooled(self.body(self._prepared(inputs)))
 
     def _prepared(self, inputs: Tensor) -> Tensor:
-        size = (self._form.size, self._form.size)
-        if inputs.shape[-2:] != size:
-            inputs = interpolate(inputs, size, mode="bilinear", antialias=True)
-        if inputs.shape[1] != len(self._form.mean):
-            inputs = inputs.expand(-1, len(self._form.mean), -1, -1)
+        inputs = self._to_side(inputs)
+        if inputs.shape[1] != len(self.form.mean):
+            inputs = inputs.expand(-1, len(self.form.mean), -1, -1)
         return (inputs - self.mean) / self.deviation
 
     def forward(self, inputs: Tensor) -> Tensor:

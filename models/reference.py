@@ -12,12 +12,30 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from ..data.texts import TEXT
 from ..errors import BadInput
 from ..schema import Schema
 
 _SMALLEST_SIDE = 4
+
+
+class ToSide(nn.Module):
+    """Brings images (n, C, H, W) to (n, C, side, side).
+
+    >>> ToSide(4)(torch.zeros(2, 1, 8, 6)).shape
+    torch.Size([2, 1, 4, 4])
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self._size = (side, side)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[-2:] == self._size:
+            return images
+        return interpolate(images, self._size, mode="bilinear", antialias=True)
 
 
 class Classifier(nn.Module):
@@ -99,18 +117,25 @@ def two_nn(schema: Schema) -> nn.Module:
     return mlp(schema, hidden=(200, 200))
 
 
-def cnn(schema: Schema, *, channels: Sequence[int] = (32, 64), hidden: int = 512) -> nn.Module:
+def cnn(
+    schema: Schema,
+    *,
+    channels: Sequence[int] = (32, 64),
+    hidden: int = 512,
+    size: int | None = None,
+) -> nn.Module:
     """Two 5x5 convolutions with 2x2 pooling and a dense layer (1,663,370 parameters at 28x28).
 
     Paper: McMahan et al., 2017, arXiv 1602.05629
 
-    Takes images of any size from 4x4, grey or colour.
+    Takes images of any size from 4x4, grey or colour; `size` is the side that they are brought to,
+    so that one model fits data of several sizes.
 
     >>> schema = Schema("classification", (28, 28), "uint8", classes=tuple("0123456789"))
     >>> sum(tensor.numel() for tensor in cnn(schema).parameters())
     1663370
     """
-    height, width = _image(schema, "cnn", _SMALLEST_SIDE)
+    height, width = _image(schema, "cnn", _SMALLEST_SIDE, size)
     if len(channels) != 2 or min(*channels, hidden) < 1:
         raise BadInput(
             f"model: cnn: channels = {list(channels)}, hidden = {hidden}; give two channel "
@@ -120,6 +145,7 @@ def cnn(schema: Schema, *, channels: Sequence[int] = (32, 64), hidden: int = 512
     first, second = channels
     # ReLU and pooling change places without changing a bit; pooled first, there is less to do.
     body = nn.Sequential(
+        *_resized(size),
         nn.Conv2d(colours, first, kernel_size=5, padding=2),
         nn.MaxPool2d(2),
         nn.ReLU(),
@@ -133,21 +159,23 @@ def cnn(schema: Schema, *, channels: Sequence[int] = (32, 64), hidden: int = 512
     return Classifier(body, hidden, schema)
 
 
-def lenet(schema: Schema) -> nn.Module:
+def lenet(schema: Schema, *, size: int | None = None) -> nn.Module:
     """LeNet-5 with ReLU and max pooling: two 5x5 convolutions, two dense layers of 120 and 84.
 
     Paper: LeCun et al., "Gradient-based learning applied to document recognition", 1998, as the
     small CNN of Li et al., 2022, arXiv 2102.02079 (44,426 parameters at 28x28).
 
-    Takes images of any size from 16x16, grey or colour.
+    Takes images of any size from 16x16, grey or colour; `size` is the side that they are brought
+    to, so that one model fits data of several sizes.
 
     >>> schema = Schema("classification", (28, 28), "uint8", classes=tuple("0123456789"))
     >>> sum(tensor.numel() for tensor in lenet(schema).parameters())
     44426
     """
-    height, width = _image(schema, "lenet", least=16)
+    height, width = _image(schema, "lenet", 16, size)
     colours = schema.shape[2] if len(schema.shape) == 3 else 1
     body = nn.Sequential(
+        *_resized(size),
         nn.Conv2d(colours, 6, kernel_size=5),
         nn.MaxPool2d(2),
         nn.ReLU(),
@@ -163,17 +191,22 @@ def lenet(schema: Schema) -> nn.Module:
     return Classifier(body, 84, schema)
 
 
-def _image(schema: Schema, model: str, least: int) -> tuple[int, int]:
-    """An image's height and width; raises BadInput for anything else, or a smaller image."""
+def _resized(size: int | None) -> list[nn.Module]:
+    return [] if size is None else [ToSide(size)]
+
+
+def _image(schema: Schema, model: str, least: int, size: int | None) -> tuple[int, int]:
+    """An image's height and width, once it is of the `size`; raises BadInput for anything else, or
+    a smaller image."""
     if len(schema.shape) not in (2, 3):
         raise BadInput(
             f"model: {model} takes images, but an example has shape {schema.shape}; "
             "use mlp or logistic for tables"
         )
-    height, width = schema.shape[:2]
+    height, width = schema.shape[:2] if size is None else (size, size)
     if min(height, width) < least:
         raise BadInput(
             f"model: {model} takes images from {least}x{least}, but these are "
-            f"{width}x{height}; enlarge them (?size=) or use mlp"
+            f"{width}x{height}; enlarge them (model.size) or use mlp"
         )
     return height, width
