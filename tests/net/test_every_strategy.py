@@ -47,7 +47,8 @@ def fitted(path: Path, name: str, *settings: str) -> tuple[Experiment, bool]:
     """The experiment under a strategy with its default parameters and what that one needs; and
     whether it may end a round before all have answered."""
     strategy = registry.build("strategy", name, {})
-    needs = [need for need in getattr(strategy, "needs", ()) if need.value is not None]
+    needs = [need for need in getattr(strategy, "needs", ()) if not need.optional]
+    needs = [need for need in needs if need.value is not None]
     overrides = [f"strategy.name={name}", *settings]
     overrides += [f"{need.key}={json.dumps(need.value)}" for need in needs]
     if isinstance(getattr(strategy, "combine", None), AsksServer):
