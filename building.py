@@ -8,28 +8,54 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from . import registry
+from .errors import BadInput
 from .paradigms.base import Paradigm
 from .randomness import torch_seeded
 from .schema import Schema
 
 if TYPE_CHECKING:
-    from .experiment import Experiment
+    from .experiment import Experiment, ModelSection
 
 
-def build_paradigm(experiment: Experiment) -> Paradigm:
-    """The experiment's paradigm over its model, with the weights of a file where it names one."""
-    model = experiment.model
+class Models:
+    """Makes the experiment's model, which is all that most paradigms ask for, and its teacher."""
 
-    def build(schema: Schema) -> nn.Module:
-        module: nn.Module = registry.build("model", model.name, model.parameters, schema)
-        if model.weights is not None:
-            from .models.weights import put_weights
+    def __init__(self, experiment: Experiment, *, told: bool) -> None:
+        self._model, self._teacher = experiment.model, experiment.teacher
+        self._told = told
 
-            put_weights(module, Path(model.weights))
-        return module
+    def __call__(self, schema: Schema) -> nn.Module:
+        """The model, with the weights of a file where the experiment names one."""
+        return _built(self._model, schema, "model")
 
+    def teacher(self, schema: Schema, *, whole: bool) -> nn.Module:
+        """The model that the other learns from, with an output layer that was trained for the same
+        classes where it must be `whole`; raises BadInput where there is none such."""
+        if self._teacher is None:
+            raise BadInput("teacher: this paradigm needs one; add a section [teacher]")
+        if whole and self._teacher.weights is None and not self._told:
+            raise BadInput(
+                "teacher.weights: missing; the teacher must have been trained for the same classes"
+            )
+        return _built(self._teacher, schema, "teacher", whole=whole)
+
+
+def _built(section: ModelSection, schema: Schema, key: str, *, whole: bool = False) -> nn.Module:
+    module: nn.Module = registry.build("model", section.name, section.parameters, schema)
+    if section.weights is not None:
+        from .models.weights import put_weights
+
+        put_weights(module, Path(section.weights), key, whole=whole)
+    return module
+
+
+def build_paradigm(experiment: Experiment, *, told: bool = False) -> Paradigm:
+    """The experiment's paradigm over its model; of one that a server has `told`, weights come with
+    its messages."""
     choice = experiment.paradigm
-    paradigm: Paradigm = registry.build("paradigm", choice.name, choice.parameters, build)
+    paradigm: Paradigm = registry.build(
+        "paradigm", choice.name, choice.parameters, Models(experiment, told=told)
+    )
     return paradigm
 
 

@@ -83,7 +83,8 @@ class DataSection(_Table):
 
 
 class ModelSection(Named):
-    """`[model]`: its name and parameters; `weights` is a file of trained ones to start from."""
+    """`[model]`, and `[teacher]`: a model's name and parameters; `weights` is a file of trained
+    ones to start from."""
 
     weights: Text | None = None
 
@@ -198,6 +199,7 @@ class Experiment(_Table):
     experiment: RunSection = RunSection()
     data: DataSection = DataSection()
     model: ModelSection = ModelSection(name="mlp")
+    teacher: ModelSection | None = None
     paradigm: Named = Named(name="supervised")
     strategy: Named = Named(name="fedavg")
     client: ClientSection = ClientSection()

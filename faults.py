@@ -38,12 +38,13 @@ def read(path: Path, overrides: Sequence[str]) -> Experiment:
         for key in ("source", "test", "server"):
             if isinstance(data.get(key), str) and data[key]:
                 data[key] = resolve_source(data[key], path.absolute().parent)
-    model = content.get("model")
-    if isinstance(model, dict) and isinstance(model.get("weights"), str) and model["weights"]:
-        weights = path.absolute().parent / model["weights"]
-        if not weights.is_file():
-            raise BadInput(f"{path}: model.weights: {weights}: no such file")
-        model["weights"] = str(weights)
+    for section in ("model", "teacher"):
+        model = content.get(section)
+        if isinstance(model, dict) and isinstance(model.get("weights"), str) and model["weights"]:
+            weights = path.absolute().parent / model["weights"]
+            if not weights.is_file():
+                raise BadInput(f"{path}: {section}.weights: {weights}: no such file")
+            model["weights"] = str(weights)
     try:
         experiment = Experiment(**content)
         faults = unknown_names(experiment)

@@ -115,7 +115,7 @@ def _size(policy: Policy, text: str, schema: Schema) -> str:
 def _model_bytes(text: str, schema: Schema) -> int:
     """The size of an experiment's model, found without its values; 0 where that cannot be, as
     for a model of the owner's own that reads a file."""
-    paradigm = build_paradigm(_experiment(text))
+    paradigm = build_paradigm(_experiment(text), told=True)
     try:
         with torch.device("meta"):
             return nbytes(paradigm.build(schema).state_dict())

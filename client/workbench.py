@@ -63,7 +63,7 @@ class Workbench:
         self.experiment = experiment
         self.schema = schema
         self.local, self.chain = side.local, side.chain
-        self.paradigm = build_paradigm(experiment)
+        self.paradigm = build_paradigm(experiment, told=True)
         self.shares_statistics = isinstance(self.paradigm, SharesStatistics)
         self.updates_locally = isinstance(self.paradigm, UpdatesLocally)
         self.model = build_model(self.paradigm, experiment, schema)

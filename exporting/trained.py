@@ -17,6 +17,7 @@ from ..errors import BadInput
 from ..experiment import Experiment
 from ..faults import read_toml
 from ..models.weights import HEAD, library_names
+from ..paradigms.base import HasHelpers, Paradigm
 from ..paradigms.transfer.lora import merge_adapters
 from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment
 from ..schema import Schema
@@ -54,13 +55,13 @@ class Trained:
             )
         # Not `load`, which asks for the file that the run began with: it may be gone by now.
         told = Experiment(**read_toml(folder / EXPERIMENT_FILE, "the run's experiment"))
-        experiment = told.model_copy(
-            update={"model": told.model.model_copy(update={"weights": None})}
-        )
+        model_alone = {"model": told.model.model_copy(update={"weights": None})}
+        experiment = told.model_copy(update=model_alone)
         environment = read_environment(folder)
         schema = _schema(folder, experiment, environment)
-        paradigm = build_paradigm(experiment)
+        paradigm = build_paradigm(experiment, told=True)
         model = build_model(paradigm, experiment, schema)
+        _drop_helpers(paradigm, model)
         travels = {tensor["name"] for tensor in environment.get("travels") or ()}
         kept = sorted(set(paradigm.travels(model)) - travels) if travels else []
         _put(model, path)
@@ -101,6 +102,13 @@ def _schema(folder: Path, experiment: Experiment, environment: Mapping[str, Any]
         return load_dataset(experiment.data.source, label=experiment.data.label).schema
     except BadInput as error:
         raise BadInput(f"{missing}, and the data set is not here: {error}") from error
+
+
+def _drop_helpers(paradigm: Paradigm, model: nn.Module) -> None:
+    """Take out what only helped to train the model."""
+    if isinstance(paradigm, HasHelpers):
+        for name in [n for n, _ in model.named_children() if paradigm.is_helper(f"{n}.")]:
+            delattr(model, name)
 
 
 def _put(model: nn.Module, path: Path) -> None:

@@ -25,35 +25,36 @@ NESTED = ("state_dict", "model_state_dict", "model", "net")
 """Where training programs put the weights in a file that holds more."""
 
 
-def read_weights(path: Path) -> Tensors:
+def read_weights(path: Path, key: str = "model") -> Tensors:
     """A file's tensors by name; raises BadInput where it cannot be read, or would run a program."""
     if not path.is_file():
-        raise BadInput(f"model.weights: {path}: no such file")
+        raise BadInput(f"{key}.weights: {path}: no such file")
     if path.suffix == ".safetensors":
         try:
             return read_tensors(path)[0]
         except (ValueError, OSError) as error:
-            raise BadInput(f"model.weights: {path}: cannot be read: {error}") from error
+            raise BadInput(f"{key}.weights: {path}: cannot be read: {error}") from error
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise BadInput(f"model.weights: {path}: {_why(path, error)}") from error
+        raise BadInput(f"{key}.weights: {path}: {_why(path, error)}") from error
     for key in NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     tensors = _tensors(found)
     if not tensors:
         raise BadInput(
-            f"model.weights: {path}: holds a {type(found).__name__}, and no tensors by name; save "
+            f"{key}.weights: {path}: holds a {type(found).__name__}, and no tensors by name; save "
             "model.state_dict()"
         )
     return tensors
 
 
-def put_weights(module: nn.Module, path: Path) -> None:
+def put_weights(module: nn.Module, path: Path, key: str = "model", *, whole: bool = False) -> None:
     """Put a file's weights into a module, all but its output layer where that is for other
-    classes; raises BadInput, with the first three mismatches and what may be the cause."""
-    found = read_weights(path)
+    classes, unless it must be the `whole`; raises BadInput, with the first three mismatches and
+    what may be the cause. `key` is the section of the experiment that names the file."""
+    found = read_weights(path, key)
     expected = module.state_dict()
     fitted = _renamed(found, expected)
     head = {name for name in expected if name.startswith(HEAD)}
@@ -63,12 +64,12 @@ def put_weights(module: nn.Module, path: Path) -> None:
         fitted = {_moved(name, own, HEAD): value for name, value in fitted.items()}
     if any(name in fitted and fitted[name].shape != expected[name].shape for name in head):
         fitted = {name: value for name, value in fitted.items() if name not in head}
-    faults = _mismatches(fitted, expected, head)
+    faults = _mismatches(fitted, expected, set() if whole else head)
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         cause = _cause(fitted, expected)
         raise BadInput(
-            f"model.weights: {path}: does not fit: {'; '.join(faults[:3])}{more}; {cause}"
+            f"{key}.weights: {path}: does not fit: {'; '.join(faults[:3])}{more}; {cause}"
         )
     with torch.no_grad():
         for name, value in fitted.items():

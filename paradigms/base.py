@@ -92,6 +92,22 @@ class ScalesRates(Protocol):
         ...
 
 
+@runtime_checkable
+class HasHelpers(Protocol):
+    """A paradigm whose model holds more than what is learnt, as a teacher."""
+
+    def is_helper(self, name: str) -> bool:
+        """Whether a tensor of the model's is no part of the result."""
+        ...
+
+
+def learnt(paradigm: Paradigm, tensors: Tensors) -> Tensors:
+    """The tensors of a model that are the result of a run."""
+    if not isinstance(paradigm, HasHelpers):
+        return tensors
+    return {name: value for name, value in tensors.items() if not paradigm.is_helper(name)}
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """What a local update that is not SGD gives: the tensors that travel are in the model."""

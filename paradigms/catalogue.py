@@ -2,6 +2,8 @@
 
 PARADIGMS = {
     "supervised": f"{__package__}.supervised:Supervised",
+    "distill": f"{__package__}.transfer.distill:Distill",
+    "relations": f"{__package__}.transfer.distill:Relations",
     "finetune": f"{__package__}.transfer.finetune:FineTune",
 }
 """The catalogue: a paradigm's name and where it stands."""

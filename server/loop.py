@@ -14,6 +14,7 @@ from ..building import build_model, build_paradigm
 from ..data.shard import Shard
 from ..errors import BadInput, UmbelError
 from ..experiment import DataSection, Experiment, Named
+from ..paradigms.base import learnt
 from ..rounds import natural, read_records
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
@@ -172,7 +173,7 @@ class _Run:
 
     def end(self, reason: str) -> RunSummary:
         """Write the model and what the run was."""
-        sha256 = self._setting.folder.write_model(self._model)
+        sha256 = self._setting.folder.write_model(learnt(self._paradigm, self._model))
         status = "stopped" if reason else "finished"
         facts = {**self._facts(), "status": status, "reason": reason, "model_sha256": sha256}
         facts["noised_by"] = noised_by(read_records(self._setting.folder.metrics))
@@ -254,8 +255,9 @@ def for_clients(experiment: Experiment, driver: Driver) -> str:
     told = Experiment(
         experiment=experiment.experiment,
         data=DataSection(held_out=experiment.data.held_out),
-        # Its weights come with the messages.
+        # Their weights come with the messages.
         model=experiment.model.model_copy(update={"weights": None}),
+        teacher=experiment.teacher and experiment.teacher.model_copy(update={"weights": None}),
         paradigm=experiment.paradigm,
         strategy=experiment.strategy if driver.at_client else Named(name="fedavg"),
         client=experiment.client,
