@@ -3,6 +3,7 @@
 PARADIGMS = {
     "supervised": f"{__package__}.supervised:Supervised",
     "distill": f"{__package__}.transfer.distill:Distill",
+    "probe": f"{__package__}.transfer.probe:Probe",
     "relations": f"{__package__}.transfer.distill:Relations",
     "finetune": f"{__package__}.transfer.finetune:FineTune",
 }
