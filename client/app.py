@@ -192,7 +192,7 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
             totals = task.groups.get("statistics", {})
             request = LocalRequest(task.round, totals, _group(state, "paradigm"), generator)
             result = paradigm.local_update(bench.model, place.train, request)
-            groups = {"update": bench.values(bench.travels), "statistics": result.statistics}
+            groups = {"update": _update(bench, place, task), "statistics": result.statistics}
             keep = _named("paradigm", result.state) | _named("kept", bench.values(bench.kept))
             return _Trained(_full(groups), result.examples, result.metrics, 0, keep)
         optimizer, rate = bench.optimizer(task.round)
@@ -205,13 +205,19 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
             extra, own = bench.local.finish(memo, run, trained.steps)
         finally:
             bench.local.release(memo)
-    coins = torch_generator(seed, purpose="chain", round=task.round, client=place.client)
-    update = bench.chain.encode(bench.values(bench.travels), received, coins)
-    groups = {"update": update, "extra": extra}
+    groups = {"update": _update(bench, place, task), "extra": extra}
     if bench.shares_statistics:
         groups["statistics"] = paradigm.statistics(bench.model, place.train)
     keep = _named("local", own) | _named("kept", bench.values(bench.kept))
     return _Trained(_full(groups), place.examples, trained.metrics, trained.steps, keep)
+
+
+def _update(bench: Workbench, place: Workplace, task: _Task) -> Tensors:
+    """What travels of the model, as the strategy's chain makes it."""
+    seed = bench.experiment.experiment.seed
+    coins = torch_generator(seed, purpose="chain", round=task.round, client=place.client)
+    received = task.groups.get("model", {})
+    return bench.chain.encode(bench.values(bench.travels), received, coins)
 
 
 def _asking(message: Message, task: _Task) -> Message:

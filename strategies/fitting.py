@@ -9,7 +9,8 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from .. import registry
-from .parts import Need
+from .local_parts import Plain, parts_of
+from .parts import CountsSteps, Need
 
 ASKED: Mapping[str, tuple[str, ...]] = {
     "select": ("__call__",),
@@ -45,11 +46,32 @@ def unmet(strategy: object, experiment: object) -> list[str]:
         hint = "; call it to make one" if callable(strategy) else ""
         return [f"it is a {type(strategy).__name__}, not a strategy{hint}"]
     needs: tuple[Need, ...] = getattr(strategy, "needs", ())
-    return [
+    faults = _idle(strategy, experiment)
+    return faults + [
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
         if (found := _at(experiment, need.key)) != need.value
         and not (need.optional and found is None)
+    ]
+
+
+def _idle(strategy: object, experiment: object) -> list[str]:
+    """Whether a strategy changes how clients descend, and the paradigm does not."""
+    choice = getattr(experiment, "paradigm", None)
+    if choice is None or not hasattr(registry.resolve("paradigm", choice.name), "local_update"):
+        return []
+    parts = parts_of(getattr(strategy, "local", Plain()))
+    changes = any(
+        getattr(type(part), name, None) is not getattr(Plain, name)
+        for part in parts
+        for name in ("loss", "gradients", "finish", "sends")
+    )
+    counts = isinstance(getattr(strategy, "combine", None), CountsSteps)
+    if not changes and not counts:
+        return []
+    return [
+        f"it changes how clients descend, and the paradigm {choice.name} does not descend; "
+        "take fedavg, or another that only combines updates"
     ]
 
 

@@ -174,6 +174,15 @@ class ChecksCohort(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsSteps(Protocol):
+    """A combining rule that goes by how many steps of an optimiser the clients took."""
+
+    def work(self, steps: int) -> float:
+        """How much so many count."""
+        ...
+
+
 class Step(Protocol):
     """How the model moves, given the combined values; `state` is the server optimiser's."""
 

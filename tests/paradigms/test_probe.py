@@ -97,3 +97,27 @@ def test_with_a_robust_rule(tmp_path):
 def test_what_is_refused(tmp_path, paradigm, said):
     with pytest.raises(BadInput, match=said):
         umbel.simulate(experiment(**paradigm), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["scaffold", "fedprox", "fednova", {"name": "fedavg", "weighting": "label-entropy"}],
+)
+def test_what_changes_how_clients_descend_is_refused(tmp_path, strategy):
+    told = experiment()
+    choice = strategy if isinstance(strategy, dict) else {"name": strategy}
+    sections = told.model_dump(exclude_unset=True) | {"strategy": choice}
+    optimizer = {"name": "sgd", "lr": 0.1}
+    sections["client"] = {"optimizer": optimizer}
+    with pytest.raises(BadInput, match="the paradigm probe does not descend"):
+        umbel.simulate(Experiment(**sections), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_chain_is_kept_to(tmp_path):
+    """What a strategy does to an update on its way is done to one that was not descended to."""
+    sections = experiment().model_dump(exclude_unset=True)
+    sections["strategy"] = {"name": "composed", "chain": {"name": "clip", "norm": 0.01}}
+    model = umbel.simulate(Experiment(**sections), out=tmp_path / "run").model
+    moved = torch.cat([model[name].flatten() for name in ("head.weight", "head.bias")])
+    assert 0 < float(moved.norm()) <= 0.01 + 1e-6
