@@ -2,6 +2,7 @@
 
 PARADIGMS = {
     "supervised": f"{__package__}.supervised:Supervised",
+    "forest": f"{__package__}.transfer.forest:RandomForest",
     "distill": f"{__package__}.transfer.distill:Distill",
     "probe": f"{__package__}.transfer.probe:Probe",
     "relations": f"{__package__}.transfer.distill:Relations",

@@ -5,7 +5,7 @@ Only strings, so that listing them imports nothing: each target is `"module:attr
 
 _RECIPES = {
     "composed": ("composed",),
-    "recipes": ("fedavg", "fedprox"),
+    "recipes": ("fedavg", "fedprox", "pool"),
     "recipes_averaging": (
         "fedsgd",
         "fednova",

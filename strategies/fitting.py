@@ -46,7 +46,7 @@ def unmet(strategy: object, experiment: object) -> list[str]:
         hint = "; call it to make one" if callable(strategy) else ""
         return [f"it is a {type(strategy).__name__}, not a strategy{hint}"]
     needs: tuple[Need, ...] = getattr(strategy, "needs", ())
-    faults = _idle(strategy, experiment)
+    faults = _idle(strategy, experiment) + _unpooled(strategy, experiment)
     return faults + [
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
@@ -73,6 +73,16 @@ def _idle(strategy: object, experiment: object) -> list[str]:
         f"it changes how clients descend, and the paradigm {choice.name} does not descend; "
         "take fedavg, or another that only combines updates"
     ]
+
+
+def _unpooled(strategy: object, experiment: object) -> list[str]:
+    """Whether a strategy makes means of a model of which no mean can be made."""
+    choice = getattr(experiment, "paradigm", None)
+    if choice is None or not getattr(registry.resolve("paradigm", choice.name), "pooled", False):
+        return []
+    if getattr(getattr(strategy, "combine", None), "pools", False):
+        return []
+    return [f"there is no mean of what the paradigm {choice.name} makes; take strategy pool"]
 
 
 def _at(experiment: object, key: str) -> Any:

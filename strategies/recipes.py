@@ -5,6 +5,8 @@ from __future__ import annotations
 from .combine import WeightedMean
 from .hyper import Hyper
 from .local_parts import together
+from .parts import Need
+from .pool import Pool
 from .proximal import Proximal
 from .select import Choice, chosen
 from .step import Replace
@@ -70,4 +72,29 @@ def fedprox(
         local=together(telling(weighting), Proximal(mu)),
         combine=WeightedMean(WEIGHTINGS[weighting]),
         step=Replace(),
+    )
+
+
+def pool(*, fraction: float = 1.0, select: Choice = "fraction") -> Strategy:
+    """One ensemble of the members of the clients' ensembles, as many of each client's as its share
+    of the examples gives it.
+
+    Paper: Hauschild et al. 2022, Federated Random Forests can improve local performance of
+    predictive models for various healthcare applications, Bioinformatics 38, doi
+    10.1093/bioinformatics/btac065, with the global forest as large as a local one.
+
+    Args:
+        fraction: the share of the population in each round, in (0, 1].
+        select: the rule that draws it.
+
+    >>> pool().combine.streams
+    False
+    """
+    why = "it puts trees of the clients' forests together, and other models have none"
+    return Strategy(
+        name="pool",
+        select=chosen(select, fraction),
+        combine=Pool(),
+        step=Replace(),
+        needs=(Need("paradigm", "forest", why),),
     )
