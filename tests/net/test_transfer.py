@@ -5,17 +5,23 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from lab import Lab
+
+import umbel
+from umbel.experiment import load
+from umbel.server.remote import run
 
 
-def pretrained(lab):
+def pretrained(lab, **model):
     """A trained model, in a folder that no client knows."""
-    lab.umbel("simulate", lab.experiment(experiment={"seed": 9}), "--out", "source")
+    model = {"name": "mlp", "hidden": [8], **model}
+    lab.umbel("simulate", lab.experiment(experiment={"seed": 9}, model=model), "--out", "source")
     weights = lab.folder / "server" / "weights.safetensors"
     weights.parent.mkdir()
     shutil.copy(lab.folder / "source" / "model.safetensors", weights)
     return lab.experiment(
         experiment={"rounds": 3},
-        model={"name": "mlp", "hidden": [8], "weights": str(weights)},
+        model={**model, "weights": str(weights)},
         paradigm={"name": "finetune", "train": "head"},
         strategy={"name": "fedadam"},
     )
@@ -79,6 +85,29 @@ def test_what_grows_and_adapters_are_the_same_over_the_network(lab, train):
     expected = lab.umbel("simulate", path, *settings, "--out", "calm")[0]["model_sha256"]
     result, _ = lab.umbel("up", path, *settings, "--out", "run")
     assert result["model_sha256"] == expected
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A SuperLink with warm nodes that stay, and an experiment that trains normalisations."""
+    lab = Lab(tmp_path_factory.mktemp("network"))
+    path = pretrained(lab, batch_norm=True)
+    lab.shards(path)
+    address, _ = lab.server()
+    for name in ("client-0", "client-1"):
+        lab.client(address, name)
+    yield address, path
+    lab.close()
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedbn", "median"])
+def test_strategies_give_what_they_give_in_simulation(network, tmp_path, strategy):
+    address, path = network
+    experiment = load(path, [f"strategy.name={strategy}", "paradigm.train=norms"])
+    there = run(experiment, address, out=tmp_path / "there")
+    here = umbel.simulate(experiment, out=tmp_path / "here")
+    assert there.status == "finished" and there.sha256 == here.sha256
+    assert [r["metrics"] for r in there.records] == [r["metrics"] for r in here.records]
 
 
 def inline(table):
