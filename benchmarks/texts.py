@@ -1,11 +1,11 @@
 """Texts over a pretrained MiniLM: what federating costs beside one place, and what it is worth to
 sites that have one kind of text each.
 
-`r8` and `20newsgroups`: topics at ten clients by Dirichlet(0.5), the output layer alone and adapters
-of rank 8, each beside the same in one place and beside tf-idf with a linear SVM in one place.
+`r8` and `20newsgroups`: topics at ten clients by Dirichlet(0.5), the output layer alone and
+adapters of rank 8, each beside the same in one place and beside tf-idf with a linear SVM there.
 
-`domains`: feelings in tweets and in sentences on films, products and news, one domain a client; each
-client's own model and the federated one, on a fifth of all four domains.
+`domains`: feelings in tweets and in sentences on films, products and news, one domain a client;
+each client's own model and the federated one, on a fifth of all four domains.
 
     python benchmarks/texts.py r8 domains [--out FOLDER] [--train head] [--workers 2]
 
