@@ -83,8 +83,7 @@ class DataSection(_Table):
 
 
 class ModelSection(Named):
-    """`[model]`, and `[teacher]`: a model's name and parameters; `weights` is a file of trained
-    ones to start from."""
+    """`[model]`, `[teacher]`: a name and parameters; `weights` is a file of trained ones."""
 
     weights: Text | None = None
 
@@ -156,13 +155,15 @@ class Stop(_Table):
 
 
 class EvaluationSection(_Table):
-    """`[evaluation]`: after every `every` rounds, by at most `clients` clients on what they
-    held out (`federated`), and on the server's test set where there is one (`central`)."""
+    """`[evaluation]`: after every `every` rounds, by at most `clients` clients on what they held
+    out (`federated`), and on the server's test set (`central`); `gain`, at the end, beside
+    training alone (None: where the paradigm transfers)."""
 
     every: Count = 1
     federated: bool = True
     central: bool = True
     clients: Count = 100
+    gain: bool | None = None
     stop: Stop | None = None
 
     @model_validator(mode="after")
@@ -179,8 +180,7 @@ class Attack(Named):
 
 
 class SimulationSection(_Table):
-    """`[simulation]`: the engine, and its worker processes of one thread each; `attack` has
-    some of the clients attack, which no other runtime does."""
+    """`[simulation]`: the engine, and its worker processes; `attack` has some clients attack."""
 
     engine: Literal["in-process", "ray"] = "in-process"
     workers: Count = 1

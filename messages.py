@@ -28,6 +28,12 @@ REST = "rest"
 """In a message's header the hash of the tensors that it leaves out, and among its groups those
 tensors, where a client has asked for them."""
 
+GAIN = "gain"
+"""In the header of an evaluation says that the model is compared to those without the run."""
+
+START = "start"
+"""Among such a message's groups what travels of the model, as it was before round 1."""
+
 Pack: TypeAlias = Callable[[Mapping[str, Tensor]], Buffer]
 
 _RECORD = "umbel"

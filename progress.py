@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from .gain import read_gain
 from .rounds import (
     SOURCES,
     client_counts,
@@ -133,6 +135,7 @@ class Progress:
             f"{summary.status}{reason}: {len(records)} rounds in {took}, "
             f"{human_bytes(up)} up, {human_bytes(down)} down"
         )
+        self._show_gain(summary.folder.path)
         self._screen.say(f"run folder: {summary.folder.path}")
 
     def note(self, text: str) -> None:
@@ -148,6 +151,14 @@ class Progress:
     def close(self) -> None:
         """Take the bar off the terminal, also when the run ended in an error."""
         self._screen.close()
+
+    def _show_gain(self, folder: Path) -> None:
+        gain = read_gain(folder)
+        if gain is None:
+            return
+        self._screen.say(gain.summary)
+        if gain.warning:
+            self._screen.say(gain.warning, style="yellow")
 
     def _show_failure(self, client: str, reason: str) -> None:
         if (client, reason) in self._shown:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, UmbelError
+from .gain import WORDS, Gain, read_gain
 from .rounds import SOURCES, Record, flatten, headline_metric, read_records
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class Result:
         return pandas.DataFrame(self.rows)
 
     @cached_property
+    def gain(self) -> Gain | None:
+        """What transfer gained each client, beside training alone and the model as the run began;
+        None where the run did not ask, or has not come so far."""
+        return read_gain(self.folder)
+
+    @cached_property
     def model(self) -> dict[str, Tensor]:
         """The final model's state dict on the CPU, read when first asked for.
 
@@ -138,10 +145,12 @@ class Result:
         return figure
 
     def to_json(self) -> str:
-        """One line of JSON: run folder, status, rounds, the last round's metrics, model sha256.
+        """One line of JSON: run folder, status, rounds, the last round's metrics, model sha256, and
+        the mean gains over `alone` and `untouched`.
 
-        `model_sha256` is null where the run has left no model.
+        `model_sha256` is null where the run has left no model, `gain` where it did not ask.
         """
+        gain = self.gain
         has_model = (self.folder / MODEL_FILE).is_file()
         return json.dumps(
             {
@@ -150,6 +159,7 @@ class Result:
                 "rounds": self.rounds,
                 "metrics": self.rows[-1] if self.rows else {},
                 "model_sha256": self.sha256 if has_model else None,
+                "gain": None if gain is None else {m: gain.mean(m) for m in WORDS},
             },
             allow_nan=False,
         )

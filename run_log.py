@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .gain import WORDS, read_gain
 from .logs import event
 from .rounds import client_counts, flatten, printable
 from .waiting import Waiting
@@ -49,6 +51,7 @@ class RunLog:
 
     def finished(self, summary: RunSummary) -> None:
         self._waiting.over()
+        self._tell_gain(summary.folder.path)
         fields = event(
             "run-finished",
             status=summary.status,
@@ -58,6 +61,25 @@ class RunLog:
             model_sha256=summary.model_sha256,
         )
         log.info("%s after %d rounds", summary.status, summary.rounds, extra=fields)
+
+    def _tell_gain(self, folder: Path) -> None:
+        gain = read_gain(folder)
+        if gain is None:
+            return
+        fields = event(
+            "transfer-gain",
+            metric=printable(gain.metric, 40),
+            clients=len(gain.scores),
+            left_out=len(gain.left_out),
+            hurt=len(gain.hurt),
+            **{model: gain.mean(model) for model in WORDS},
+        )
+        log.log(
+            logging.WARNING if gain.hurt else logging.INFO,
+            "%s",
+            gain.warning or gain.summary,
+            extra=fields,
+        )
 
     def note(self, text: str) -> None:
         log.info("%s", printable(text, 500), extra=event("note"))

@@ -13,6 +13,7 @@ from ..building import build_paradigm
 from ..data.shard import Shard
 from ..errors import BadInput, Declined
 from ..experiment import Experiment
+from ..messages import GAIN
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
 from .policy import Policy, allowed
@@ -55,7 +56,7 @@ def admit(
         raise Declined(f"the experiment is longer than {LONGEST_EXPERIMENT} letters")
     experiment = _experiment(text)
     reason = _names(policy, experiment, header.get("strategy"))
-    if kind == "train":
+    if kind == "train" or header.get(GAIN):
         reason = reason or _effort(policy, experiment, len(shard))
     reason = reason or _leaving(policy, kind, groups.get("model", {}))
     reason = reason or _size(policy, text, shard.schema)

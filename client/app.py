@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..messages import REST, Envelope, Pack, split_record, unpack_groups
+from ..messages import GAIN, REST, START, Envelope, Pack, split_record, unpack_groups
 from ..paradigms.base import LocalRequest
 from ..randomness import torch_generator, torch_seeded
 from ..schema import Schema
@@ -25,6 +25,7 @@ from ..strategies.local_parts import LocalRun
 from ..strategies.strategy import ClientSide
 from ..tensors import Buffer, Tensors, pack
 from .configured import shard_of_node, state_of_node
+from .evaluation import compare, load, score
 from .rest import settle
 from .state import StateStore
 from .stragglers import in_time
@@ -110,7 +111,7 @@ class Worker:
         return Message(record, reply_to=message)
 
     def evaluate(self, message: Message, context: Context) -> Message:
-        """Score the received model on the examples held out."""
+        """Score the received model on the examples held out, beside others if that is asked."""
         started = time.perf_counter()
         task = self._read(message)
         bench = self._workbench(task, context)
@@ -120,10 +121,13 @@ class Worker:
         place = bench.workplace(context.node_id, lambda: self._shard(context))
         store = StateStore(self._state_folder(context), self._max_state_bytes)
         state = _state(store, bench, task.run, place.client, before=task.round + 1)
-        _load(bench, task.groups.get("model", {}), state)
-        bench.model.eval()
-        with _seeded(bench, task, place.client, "evaluate"):
-            metrics = bench.paradigm.evaluate(bench.model, place.held_out)
+        received, kept = task.groups.get("model", {}), _group(state, "kept")
+        if task.header.get(GAIN):
+            start = task.groups.get(START, {})
+            metrics = compare(bench, place, task.round, (received, kept), start)
+        else:
+            load(bench, received, kept)
+            metrics = score(bench, place, task.round)
         header = {
             "client": place.client,
             "metrics": metrics,
@@ -181,7 +185,7 @@ class _Trained:
 def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _Trained:
     received = task.groups.get("model", {})
     context = task.groups.get("context", {})
-    _load(bench, received, state)
+    load(bench, received, _group(state, "kept"))
     seed = bench.experiment.experiment.seed
     generator = torch_generator(seed, purpose="train", round=task.round, client=place.client)
     paradigm: Any = bench.paradigm
@@ -223,14 +227,6 @@ def _update(bench: Workbench, place: Workplace, task: _Task) -> Tensors:
 def _asking(message: Message, task: _Task) -> Message:
     """The reply of a client that lacks what the message leaves out."""
     return Message(Envelope({"needs": task.header[REST]}).to_record(), reply_to=message)
-
-
-def _load(bench: Workbench, received: Tensors, state: Tensors) -> None:
-    """Put a client's weights into the model; what the server sent wrong, it is told."""
-    try:
-        bench.load(received, _group(state, "kept"))
-    except ValueError as error:
-        raise UmbelError(str(error)) from error
 
 
 def _state(store: StateStore, bench: Workbench, run: str, client: str, before: int) -> Tensors:

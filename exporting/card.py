@@ -12,6 +12,7 @@ from typing import Any
 
 from ..data.sources import parse_source
 from ..data.texts import TEXT
+from ..gain import WORDS, Gain
 from ..rounds import number
 from .graph import sample_inputs
 from .trained import Trained
@@ -44,7 +45,7 @@ def card(trained: Trained, sha256: str, *, onnx: bool) -> str:
         f"{_kind(trained).replace('-', ' ').capitalize()}, trained by federated learning with "
         "umbel: the clients' data stayed where they were.",
         "",
-        *_section("Results", _results(metrics)),
+        *_section("Results", _results(metrics) | _gain(trained.result.gain)),
         *_section("Model", _model(trained, sha256)),
         *_section("Training", _training(trained)),
         *_section("What travelled", _travelled(trained)),
@@ -105,6 +106,17 @@ def _results(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     return {
         f"on {SOURCES[source]}": ", ".join(f"{n} {v:.4f}" for n, v in sorted(values.items()))
         for source, values in metrics.items()
+    }
+
+
+def _gain(gain: Gain | None) -> dict[str, str]:
+    """The means over the clients, none of which is named."""
+    if gain is None or not gain.scores or not _METRIC.fullmatch(gain.metric):
+        return {}
+    return {
+        f"gain over {described}": f"{gain.metric} {gain.mean(model):+.4f}, mean of "
+        f"{len(gain.scores)} clients on what they held out"
+        for model, described in WORDS.items()
     }
 
 

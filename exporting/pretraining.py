@@ -100,6 +100,8 @@ def in_one_place(experiment: Experiment, epochs: int | None = None) -> Experimen
         "data": {**sections.get("data", {}), **alone},
         "client": own,
         "strategy": {"name": "fedavg"},
+        # One client alone gains nothing over itself.
+        "evaluation": {**sections.get("evaluation", {}), "gain": False},
         "server": {**sections.get("server", {}), "min_updates": 1},
         "simulation": {},
     }

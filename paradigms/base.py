@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,14 @@ class HasHelpers(Protocol):
     def is_helper(self, name: str) -> bool:
         """Whether a tensor of the model's is no part of the result."""
         ...
+
+
+@runtime_checkable
+class Transfers(Protocol):
+    """A paradigm that brings knowledge from elsewhere to the clients: unless `evaluation.gain` says
+    otherwise, its runs tell what that gained each of them."""
+
+    transfers: ClassVar[bool]
 
 
 def learnt(paradigm: Paradigm, tensors: Tensors) -> Tensors:

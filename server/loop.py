@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from ..tensors import Tensors, nbytes
 from .checkpoint import Checkpoint
 from .drivers import Driver
 from .evaluation import CentralTest, EarlyStop
+from .gain import first_weights, measure_gain, measures_gain
 from .observer import Observer
 from .phases import Evaluated, Phases, TrainedRound
 from .population import Population
@@ -28,6 +27,7 @@ from .record import RunFolder
 from .rest import Rest
 from .side import OwnExamples
 from .stages import Stages
+from .stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class _Run:
             raise BadInput(
                 "evaluation.stop: nothing to evaluate on; set data.held_out or data.test"
             )
+        self._gains = measures_gain(experiment, self._paradigm)
         self._last_metrics: Mapping[str, Any] = {}
         self.round = 0
         self.stop_reason = ""
@@ -174,6 +175,8 @@ class _Run:
     def end(self, reason: str) -> RunSummary:
         """Write the model and what the run was."""
         sha256 = self._setting.folder.write_model(learnt(self._paradigm, self._model))
+        if self._gains and self._setting.folder.compared_model != sha256:
+            self._compare(sha256)
         status = "stopped" if reason else "finished"
         facts = {**self._facts(), "status": status, "reason": reason, "model_sha256": sha256}
         facts["noised_by"] = noised_by(read_records(self._setting.folder.metrics))
@@ -183,6 +186,19 @@ class _Run:
         )
         self._setting.observer.finished(summary)
         return summary
+
+    def _compare(self, sha256: str) -> None:
+        """Have clients tell what the run's model, of that hash, is worth to them."""
+        if self._population.schema is None:
+            raise UmbelError("no client told its schema")
+        self._setting.observer.note("clients train alone, to tell what transfer gained them")
+        model = self._travelling(self.round)
+        first = first_weights(self._experiment, self._population.schema)
+        start = {name: first[name] for name in model}
+        records = read_records(self._setting.folder.metrics)
+        most = self._experiment.server.max_examples
+        told = measure_gain(self._phases, most, self.round, (model, start), records)
+        self._setting.folder.write_gain({"model_sha256": sha256, **told})
 
     def close(self) -> None:
         """Part the run and its phases, which know each other: what they hold is free at once,
@@ -225,28 +241,6 @@ class _Run:
                 self._stop.since = checkpoint.facts["stop"]["since"]
             self.stop_reason = checkpoint.facts["reason"]
         self._setting.folder.rewind(checkpoint.round, checkpoint.facts.get("record"))
-
-
-class Stopwatch:
-    """Seconds by phase; a phase may be entered more than once."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._phases: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - started
-            self._phases[phase] = self._phases.get(phase, 0.0) + spent
-
-    def read(self) -> dict[str, float]:
-        """Seconds of each phase so far, and of all since the start as `total`."""
-        phases = {**self._phases, "total": time.perf_counter() - self._started}
-        return {phase: round(seconds, 4) for phase, seconds in phases.items()}
 
 
 def for_clients(experiment: Experiment, driver: Driver) -> str:

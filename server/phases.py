@@ -22,7 +22,7 @@ from .observer import Observer, Silent
 from .ordering import InOrder, Parcel
 from .population import Population
 from .rest import Rest
-from .validation import read_metrics, read_update
+from .validation import add_statistics, check_statistics, read_metrics, read_update
 from .watching import watch_for
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ class TrainedRound:
 
 @dataclass
 class Evaluated:
-    """What an evaluation phase gave."""
+    """What an evaluation phase gave; `sums` are the clients' own, by their names."""
 
     metrics: dict[str, float] = field(default_factory=dict)
+    sums: list[tuple[str, dict[str, float]]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     bytes_up: int = 0
     bytes_down: int = 0
@@ -116,17 +117,40 @@ class Phases:
         return next((n for n in range(least, asked) if not self._driver.lacks(n)), asked)
 
     def evaluate(self, round: int, model: Tensors) -> Evaluated:
-        """Clients score `model` on what they held out: all of them, or as many as
-        `evaluation.clients` says, drawn anew each time."""
+        """Clients score `model` on what they held out."""
+        result = self.judge(f"round {round}", round, {"model": model})
+        result.metrics = means(total(sums for _, sums in result.sums))
+        for row in result.failures:
+            row["reason"] = f"evaluation: {row['reason']}"
+        return result
+
+    def judge(
+        self,
+        what: str,
+        round: int,
+        groups: Mapping[str, Tensors],
+        asked: Mapping[str, Any] | None = None,
+        longer: float = 0.0,
+    ) -> Evaluated:
+        """What clients tell of the models that they are sent: all of them, or as many as
+        `evaluation.clients` says, drawn anew for each round.
+
+        Args:
+            what: the exchange, as whoever watches is told of it.
+            round: whose messages these are.
+            groups: the tensors.
+            asked: what the messages' header says beside the usual.
+            longer: seconds to add to the deadline of an exchange.
+        """
         nodes = self._population.nodes
         members = [nodes[position] for position in self._judges(round, len(nodes))]
         self._population.ask(members)
-        record, size = self._envelope(round, Cohort([]), model, {})
+        record, size = self._envelope(round, groups, asked or {})
         result = Evaluated(bytes_down=size * len(members))
         sums: dict[int, dict[str, float]] = {}
         requests: dict[int, RecordDict] = dict.fromkeys(members, record)
-        deadline = self._experiment.server.deadline
-        watch = watch_for(self.observer, f"round {round}", self._population.name, size)
+        deadline = self._experiment.server.deadline + longer
+        watch = watch_for(self.observer, what, self._population.name, size)
         again = self.rest.supply(record)
         for reply in exchange(self._grid, requests, "evaluate", str(round), deadline, watch, again):
             try:
@@ -136,10 +160,10 @@ class Phases:
             except UpdateRefused as refusal:
                 status = "refused" if reply.outcome == "ok" else reply.outcome
                 name = self._population.name(reply.node)
-                result.failures.append(_row(name, status, f"evaluation: {refusal}"))
+                result.failures.append(_row(name, status, str(refusal)))
         release(record)
         result.bytes_down += self.rest.take_bytes()
-        result.metrics = means(total(sums[node] for node in members if node in sums))
+        result.sums = [(self._population.name(n), sums[n]) for n in members if n in sums]
         return result
 
     def _judges(self, round: int, population: int) -> list[int]:
@@ -154,7 +178,8 @@ class Phases:
     def _collect(
         self, round: int, cohort: Cohort, members: list[int], model: Tensors, statistics: Tensors
     ) -> tuple[TrainedRound, int]:
-        record, size = self._envelope(round, cohort, model, statistics)
+        groups = {"model": model, "statistics": statistics, "context": cohort.context}
+        record, size = self._envelope(round, groups, {"config": dict(cohort.config)})
         self._share(record, model)
         result = TrainedRound(bytes_down=size * len(members))
         requests: dict[int, RecordDict] = dict.fromkeys(members, record)
@@ -240,10 +265,9 @@ class Phases:
         self.observer.reply(client, ok=False, reason=reason)
 
     def _envelope(
-        self, round: int, cohort: Cohort, model: Tensors, statistics: Tensors
+        self, round: int, groups: Mapping[str, Tensors], asked: Mapping[str, Any]
     ) -> tuple[RecordDict, int]:
-        groups = {"model": model, "statistics": statistics, "context": cohort.context}
-        header = {**self._task, **self.rest.header, "round": round, "config": dict(cohort.config)}
+        header = {**self._task, **self.rest.header, "round": round, "config": {}, **asked}
         filled = {group: tensors for group, tensors in groups.items() if tensors}
         record = Envelope(header, filled).to_record(pack_to_share)
         return record, record_bytes(record)
@@ -254,28 +278,6 @@ class Phases:
         if isinstance(blob, bytearray):
             model.update(unpack_groups(blob)["model"])
             self.adopt(model)
-
-
-def check_statistics(total: Tensors, more: Tensors) -> None:
-    """Raise UpdateRefused where a client's sums differ in name or shape from the others'."""
-    if total and set(total) != set(more):
-        raise UpdateRefused("its statistics are named unlike the other clients'")
-    for name, value in more.items():
-        if name in total and total[name].shape != value.shape:
-            raise UpdateRefused(f"statistic {name!r} has another shape than the other clients'")
-
-
-def add_statistics(total: Tensors, more: Tensors) -> None:
-    """Add a client's sums to the total in place, in float64.
-
-    >>> import torch
-    >>> total = {"count": torch.tensor([1.0], dtype=torch.float64)}
-    >>> add_statistics(total, {"count": torch.tensor([2.0], dtype=torch.float64)})
-    >>> total["count"].tolist()
-    [3.0]
-    """
-    for name, value in more.items():
-        total[name] = total[name] + value.double() if name in total else value.double()
 
 
 def _open(reply: Reply) -> tuple[Mapping[str, Any], Buffer]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from ..errors import BadInput
 from ..experiment import Experiment
+from ..gain import FILE as GAIN_FILE
+from ..gain import read_told
 from ..processes import replacing
 from ..result import EXPERIMENT_FILE, OVER, read_environment, run_status
 from ..rounds import read_records
@@ -169,6 +171,16 @@ class RunFolder:
         """The clients that were here when the run was last begun; empty if it never was, or
         where they are too many to be listed."""
         return frozenset(self._facts().get("names") or ())
+
+    @property
+    def compared_model(self) -> str:
+        """The hash of the model that gain.json tells of; empty without one."""
+        told = read_told(self.path)
+        return str(told.get("model_sha256")) if told else ""
+
+    def write_gain(self, told: Mapping[str, Any]) -> None:
+        """Write gain.json."""
+        write_text(self.path / GAIN_FILE, json.dumps(told, indent=1, allow_nan=False) + "\n")
 
     def write_environment(self, facts: Mapping[str, Any]) -> None:
         """Where and with what the run ran, and `facts` beside it."""

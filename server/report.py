@@ -19,7 +19,7 @@ from ..rounds import (
     human_seconds,
     printable,
 )
-from . import report_clients, report_figures
+from . import report_clients, report_figures, report_gain
 from .record import write_text
 from .report_figures import Figure
 from .report_page import render
@@ -75,6 +75,7 @@ def _sections(result: Result) -> list[tuple[str, list[tuple[str, Figure]]]]:
     headed = {
         "Learning": report_figures.learning(records),
         "Clients": report_clients.clients(records),
+        "Gain": report_gain.gains(result.gain),
         "Traffic": report_figures.traffic(records),
         "Time": report_figures.durations(records),
     }
@@ -119,6 +120,8 @@ def _tiles(result: Result, planned: int | None) -> Iterator[tuple[str, str, str]
             yield f"{source.capitalize()} {printable(metric, 40)}", _cell(present[-1]), ""
     if losses := [row["loss"] for row in result.rows if row["loss"] is not None]:
         yield "Training loss", _cell(losses[-1]), ""
+    if result.gain is not None and result.gain.scores:
+        yield "Hurt by transfer", str(len(result.gain.hurt)), f"of {len(result.gain.scores)}"
     entries = (entry for record in result.records for entry in record.get("clients") or [])
     seen = {str(entry.get("client", "")) for entry in entries}
     failed = failures(result.records)

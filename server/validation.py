@@ -82,6 +82,28 @@ def read_metrics(found: Any) -> dict[str, float]:
     return metrics
 
 
+def check_statistics(total: Tensors, more: Tensors) -> None:
+    """Raise UpdateRefused where a client's sums differ in name or shape from the others'."""
+    if total and set(total) != set(more):
+        raise UpdateRefused("its statistics are named unlike the other clients'")
+    for name, value in more.items():
+        if name in total and total[name].shape != value.shape:
+            raise UpdateRefused(f"statistic {name!r} has another shape than the other clients'")
+
+
+def add_statistics(total: Tensors, more: Tensors) -> None:
+    """Add a client's sums to the total in place, in float64.
+
+    >>> import torch
+    >>> total = {"count": torch.tensor([1.0], dtype=torch.float64)}
+    >>> add_statistics(total, {"count": torch.tensor([2.0], dtype=torch.float64)})
+    >>> total["count"].tolist()
+    [3.0]
+    """
+    for name, value in more.items():
+        total[name] = total[name] + value.double() if name in total else value.double()
+
+
 def _check_finite(tensors: Tensors) -> None:
     for name, tensor in tensors.items():
         # A sum is finite only if every value is, and takes one pass; only where it is not,

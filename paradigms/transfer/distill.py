@@ -8,7 +8,7 @@ round, and is not in the run's model.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,8 @@ class Distill:
         share: of the teacher's part, in [0, 1].
     """
 
+    transfers: ClassVar[bool] = True
+
     def __init__(self, models: Models, *, temperature: float = 4.0, share: float = 0.5) -> None:
         if not temperature > 0:
             raise ValueError(f"temperature: {temperature:g} is not above 0")
@@ -136,6 +138,8 @@ class Relations:
         distances: the weight of L_D, >= 0.
         angles: the weight of L_A, >= 0.
     """
+
+    transfers: ClassVar[bool] = True
 
     def __init__(self, models: Models, *, distances: float = 25.0, angles: float = 50.0) -> None:
         for name, weight in (("distances", distances), ("angles", angles)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class FineTune:
             not every round; the result is the same.
         label_smoothing: in [0, 1): the share of the target that is spread over all classes.
     """
+
+    transfers: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class RandomForest:
     """
 
     pooled: ClassVar[Literal[True]] = True
+    transfers: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class Probe:
         c: the inverse of the penalty's weight, > 0, as scikit-learn's C.
         iterations: the most that its solver takes.
     """
+
+    transfers: ClassVar[bool] = True
 
     def __init__(
         self,

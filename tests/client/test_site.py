@@ -70,6 +70,26 @@ def test_evaluation_of_too_few_examples_is_declined(tmp_path):
         site.evaluate(experiment(data={"held_out": 0.1}))
 
 
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"limits": {"max_epochs": 2}}, "3 epochs a round are more than limits.max_epochs"),
+        ({"limits": {"max_seconds": 1e-9}}, "longer than limits.max_seconds"),
+        ({"leave": {"metrics": False}}, "metrics do not leave"),
+    ],
+)
+def test_training_alone_for_the_transfer_gain_is_held_to_the_policy(tmp_path, policy, reason):
+    of = experiment(client={"epochs": 3})
+    head = {"run": "run-1", "round": 2, "experiment": of.to_json(), "config": {}, "gain": True}
+    groups = {"model": model(of), "start": model(of)}
+    told = SiteBench(tmp_path).ask("evaluate", head, groups).header["metrics"]
+    assert told["run/loss"] == told["untouched/loss"] > told["alone/loss"]
+    with pytest.raises(Declined, match=reason):
+        SiteBench(tmp_path, policy).ask("evaluate", head, groups)
+    with pytest.raises(UmbelError, match="the server's model does not fit this client's"):
+        SiteBench(tmp_path).ask("evaluate", head, {"model": model(of)})
+
+
 def test_metrics_stay_where_the_policy_says_so(tmp_path):
     site = SiteBench(tmp_path, {"leave": {"metrics": False}})
     assert site.train().header["metrics"] == {}

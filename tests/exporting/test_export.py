@@ -109,6 +109,7 @@ def test_the_card_tells_the_runs_facts_and_no_clients_or_places(run, tmp_path):
     card = (folder / "README.md").read_text("utf-8")
     told = json.loads((run / "environment.json").read_text())
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    gain = package.Result.open(run).gain
     assert card.startswith("---\nlicense:") and "- accuracy\n---\n\n# mine\n" in card
     for said in (
         f"accuracy {last['metrics']['federated']['accuracy']:.4f}",
@@ -119,6 +120,8 @@ def test_the_card_tells_the_runs_facts_and_no_clients_or_places(run, tmp_path):
         '`finetune(train = {"name": "lora", "rank": 2})`',
         told["model_sha256"],
         told["versions"]["torch"],
+        f"gain over training alone: accuracy {gain.mean('alone'):+.4f}, mean of 2 clients",
+        f"gain over the untouched model: accuracy {gain.mean('untouched'):+.4f}, mean of 2",
     ):
         assert said in card
     assert not any(name in card for name in (*told["names"], str(tmp_path), str(run)))

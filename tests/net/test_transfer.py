@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -27,6 +28,13 @@ def pretrained(lab, **model):
     )
 
 
+def gains(lab, run):
+    """What gain.json says of each client."""
+    told = json.loads((lab.folder / run / "gain.json").read_text())
+    assert [row["client"] for row in told["clients"]] == ["client-0", "client-1"]
+    return told["clients"]
+
+
 def test_same_bits_as_simulation_and_the_rest_goes_once(lab):
     path = pretrained(lab)
     expected = lab.umbel("simulate", path, "--out", "calm")[0]["model_sha256"]
@@ -34,8 +42,9 @@ def test_same_bits_as_simulation_and_the_rest_goes_once(lab):
     address, _ = lab.server()
     for name in ("client-0", "client-1"):
         lab.client(address, name)
-    result, _ = lab.umbel("run", path, "--server", address, "--out", "first")
+    result, said = lab.umbel("run", path, "--server", address, "--out", "first")
     assert result["model_sha256"] == expected
+    assert gains(lab, "first") == gains(lab, "calm") and "transfer gain in accuracy" in said
     first, second, _ = (record["bytes_down"] for record in lab.records("first"))
     assert first > second + 2 * 64 * 8 * 4
     # They keep it: the next run sends the head alone.
@@ -46,7 +55,12 @@ def test_same_bits_as_simulation_and_the_rest_goes_once(lab):
 
 def test_stock_nodes(lab):
     path = pretrained(lab)
-    one = ("--set", "experiment.rounds=1", "--set", "evaluation.federated=false")
+    one = (
+        "--set",
+        "experiment.rounds=1",
+        "--set",
+        "evaluation={ federated = false, gain = false }",
+    )
     expected = lab.umbel("simulate", path, *one, "--out", "calm")[0]["model_sha256"]
     result, _ = lab.umbel("up", path, *one, "--stock-nodes", "--out", "run")
     assert result["model_sha256"] == expected
@@ -57,6 +71,7 @@ def test_workers(lab):
     expected = lab.umbel("simulate", path, "--out", "calm")[0]["model_sha256"]
     options = ("--set", "simulation.workers=2")
     assert lab.umbel("simulate", path, *options, "--out", "run")[0]["model_sha256"] == expected
+    assert gains(lab, "run") == gains(lab, "calm")
 
 
 def test_weights_that_are_not_there_are_refused_before_anything_starts(lab):
@@ -85,6 +100,7 @@ def test_what_grows_and_adapters_are_the_same_over_the_network(lab, train):
     expected = lab.umbel("simulate", path, *settings, "--out", "calm")[0]["model_sha256"]
     result, _ = lab.umbel("up", path, *settings, "--out", "run")
     assert result["model_sha256"] == expected
+    assert gains(lab, "run") == gains(lab, "calm")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +124,7 @@ def test_strategies_give_what_they_give_in_simulation(network, tmp_path, strateg
     here = umbel.simulate(experiment, out=tmp_path / "here")
     assert there.status == "finished" and there.sha256 == here.sha256
     assert [r["metrics"] for r in there.records] == [r["metrics"] for r in here.records]
+    assert there.gain == here.gain and len(here.gain.scores) == 2
 
 
 def inline(table):
