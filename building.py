@@ -14,15 +14,17 @@ from .randomness import torch_seeded
 from .schema import Schema
 
 if TYPE_CHECKING:
+    from .data.shard import Shard
     from .experiment import Experiment, ModelSection
 
 
 class Models:
-    """Makes the experiment's model, which is all that most paradigms ask for, and its teacher."""
+    """Makes the experiment's model, which is all that most paradigms ask for, its teacher, and what
+    the server gives to every client to learn from."""
 
     def __init__(self, experiment: Experiment, *, told: bool) -> None:
+        self._experiment, self._told = experiment, told
         self._model, self._teacher = experiment.model, experiment.teacher
-        self._told = told
 
     def __call__(self, schema: Schema) -> nn.Module:
         """The model, with the weights of a file where the experiment names one."""
@@ -38,6 +40,14 @@ class Models:
                 "teacher.weights: missing; the teacher must have been trained for the same classes"
             )
         return _built(self._teacher, schema, "teacher", whole=whole)
+
+    def auxiliary(self, schema: Schema, count: int) -> Shard | None:
+        """So many examples of `data.auxiliary`; None where they come with a server's messages."""
+        if self._told:
+            return None
+        from .data import auxiliary_examples
+
+        return auxiliary_examples(self._experiment, schema, count)
 
 
 def _built(section: ModelSection, schema: Schema, key: str, *, whole: bool = False) -> nn.Module:

@@ -66,10 +66,10 @@ class RunSection(_Table):
 class DataSection(_Table):
     """`[data]`: the examples, and how they are divided among the clients.
 
-    `labelled` is the share of each shard that keeps its labels, `label` a table's label
-    column, `test` the source of a test set for the server, `held_out` the share of each
-    shard that its client keeps for evaluation. `server` are examples of the server's own: a
-    source, or how many of its test set it takes, which are then not tested on.
+    `labelled` is the share of each shard that keeps its labels, `label` a table's label column,
+    `test` the source of a test set for the server, `auxiliary` that of examples which it gives to
+    every client, `held_out` the share of each shard that its client keeps for evaluation. `server`
+    are examples of its own: a source, or how many of its test set, which are then not tested on.
     """
 
     source: Text = "digits"
@@ -79,6 +79,7 @@ class DataSection(_Table):
     label: str | None = None
     test: Text | None = None
     server: Text | Count | None = None
+    auxiliary: Text | None = None
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
@@ -91,9 +92,9 @@ class ModelSection(Named):
 class ClientSection(_Table):
     """`[client]`: a client's own training in one round.
 
-    `steps` counts optimiser steps and takes the place of `epochs`; `batch_size` 0 is the
-    whole shard; `clip_norm` bounds the norm of each gradient; `stragglers` is the
-    share of clients that, drawn anew in each round, have time for a part of it only.
+    `steps` counts optimiser steps and takes the place of `epochs`; `batch_size` 0 is the whole
+    shard; `clip_norm` bounds the norm of each gradient; `stragglers` is the share of clients that,
+    drawn anew in each round, have time for a part of it only.
     """
 
     epochs: Count = 1
@@ -121,12 +122,11 @@ class ClientSection(_Table):
 class ServerSection(_Table):
     """`[server]`: what the server puts up with.
 
-    `deadline` is each exchange's, in seconds; a round with fewer than `min_updates` good
-    updates is repeated up to `retries` times; clients whose schema differs are `refuse`d with
-    the run, or `leave-out`; `wait` bounds the wait for the clients, in seconds, at the start and
-    before a round is repeated; `reconnect` bounds the wait for a SuperLink that went away in
-    mid-run, in seconds (a week, unless it is given); `max_examples` is the most that a client
-    may claim to hold.
+    `deadline` is each exchange's, in seconds; a round with fewer than `min_updates` good updates is
+    repeated up to `retries` times; clients whose schema differs are `refuse`d with the run, or
+    `leave-out`; `wait` bounds the wait for the clients, in seconds, at the start and before a round
+    is repeated; `reconnect` bounds the wait for a SuperLink that went away in mid-run, in seconds
+    (a week, unless it is given); `max_examples` is the most that a client may claim to hold.
     """
 
     deadline: Seconds = 600.0

@@ -35,7 +35,7 @@ def read(path: Path, overrides: Sequence[str]) -> Experiment:
     _name_defaults(content)
     data = content.get("data")
     if isinstance(data, dict):
-        for key in ("source", "test", "server"):
+        for key in ("source", "test", "server", "auxiliary"):
             if isinstance(data.get(key), str) and data[key]:
                 data[key] = resolve_source(data[key], path.absolute().parent)
     for section in ("model", "teacher"):

@@ -14,6 +14,7 @@ from ..data.shard import Shard
 from ..errors import BadInput, Declined
 from ..experiment import Experiment
 from ..messages import GAIN
+from ..paradigms.base import AddsExamples
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
 from .policy import Policy, allowed
@@ -57,7 +58,7 @@ def admit(
     experiment = _experiment(text)
     reason = _names(policy, experiment, header.get("strategy"))
     if kind == "train" or header.get(GAIN):
-        reason = reason or _effort(policy, experiment, len(shard))
+        reason = reason or _effort(policy, experiment, len(shard), _added(text))
     reason = reason or _leaving(policy, kind, groups.get("model", {}))
     reason = reason or _size(policy, text, shard.schema)
     if reason:
@@ -83,24 +84,33 @@ def _names(policy: Policy, experiment: Experiment, strategy: object) -> str:
     return allowed(policy, used | told) or allowed(policy, used)
 
 
-def _effort(policy: Policy, experiment: Experiment, shard: int) -> str:
+def _effort(policy: Policy, experiment: Experiment, shard: int, added: int) -> str:
     """Epochs and steps are held to both limits whichever of them the experiment names, and few
-    steps on small batches to the fewest examples: they would give away those of a handful."""
+    steps on small batches to the fewest examples: they would give away those of a handful. What is
+    `added` to the site's own is gone through with them, and may be all that few steps see."""
     limits, client = policy.limits, experiment.client
     examples = shard - min(round(experiment.data.held_out * shard), max(0, shard - 1))
-    batch = min(client.batch_size or examples, examples) or 1
-    steps = client.steps or client.epochs * math.ceil(examples / batch)
-    epochs = client.epochs if client.steps is None else math.ceil(steps * batch / max(1, examples))
+    whole = examples + added
+    batch = min(client.batch_size or whole, whole) or 1
+    steps = client.steps or client.epochs * math.ceil(whole / batch)
+    epochs = client.epochs if client.steps is None else math.ceil(steps * batch / max(1, whole))
     for name, asked, limit in (
         ("max_epochs", epochs, limits.max_epochs),
         ("max_steps", steps, limits.max_steps),
     ):
         if limit is not None and asked > limit:
             return f"{asked} {name[4:]} a round are more than limits.{name} ({limit})"
-    if min(examples, steps * batch) < limits.min_examples:
+    if min(examples, steps * batch - added) < limits.min_examples:
         least = limits.min_examples
         return f"the update would be of fewer examples than limits.min_examples ({least})"
     return ""
+
+
+@lru_cache(maxsize=4)
+def _added(text: str) -> int:
+    """How many examples an experiment has trained on beside a client's own."""
+    paradigm = build_paradigm(_experiment(text), told=True)
+    return paradigm.added if isinstance(paradigm, AddsExamples) else 0
 
 
 def _size(policy: Policy, text: str, schema: Schema) -> str:

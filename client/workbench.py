@@ -21,6 +21,7 @@ from ..paradigms.base import (
     SharesStatistics,
     Unfreezes,
     UpdatesLocally,
+    prepare_training,
 )
 from ..strategies.proximal import Proximal
 from ..strategies.strategy import ClientSide, Strategy
@@ -157,7 +158,7 @@ class Workbench:
         train, held_out = split(
             shard, self.experiment.data.held_out, self.experiment.experiment.seed
         )
-        prepared = self.paradigm.prepare(train)
+        prepared = prepare_training(self.paradigm, train)
         return Workplace(
             client=shard.client,
             schema=shard.schema,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .shard import Shard as Shard
     from .shard import ShardSource as ShardSource
     from .sharding import PartitionedShards as PartitionedShards
+    from .sharding import auxiliary_examples as auxiliary_examples
     from .sharding import central_test as central_test
     from .sharding import make_shards as make_shards
     from .sharding import server_examples as server_examples
@@ -34,6 +35,7 @@ _HOME_OF = {
     "Pool": "pool",
     "Shard": "shard",
     "ShardSource": "shard",
+    "auxiliary_examples": "sharding",
     "central_test": "sharding",
     "fetch": "fetching",
     "load_dataset": "loading",
@@ -53,6 +55,7 @@ __all__ = [
     "Pool",
     "Shard",
     "ShardSource",
+    "auxiliary_examples",
     "central_test",
     "fetch",
     "load_dataset",

@@ -102,7 +102,7 @@ def central_test(
     data = experiment.data
     if data.test is None:
         return None if dataset.test is None else (dataset.schema, dataset.test)
-    held = _fitting("data.test", data.test, experiment, dataset)
+    held = _fitting("data.test", data.test, experiment, dataset.schema)
     return held.schema, held.train if held.test is None else held.test
 
 
@@ -119,7 +119,7 @@ def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | N
     if own is None:
         return test, None
     if isinstance(own, str):
-        held = _fitting("data.server", own, experiment, dataset)
+        held = _fitting("data.server", own, experiment, dataset.schema)
         return test, Shard("server", held.schema, held.train)
     if test is None:
         raise BadInput(
@@ -132,18 +132,38 @@ def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | N
     return _rows(test, order[own:]), _rows(test, order[:own])
 
 
+def auxiliary_examples(experiment: Experiment, schema: Schema, count: int) -> Shard:
+    """So many labelled examples of `data.auxiliary`'s training part, drawn by the seed.
+
+    Raises BadInput where it is missing, unlike what `schema` says, or holds fewer.
+    """
+    source = experiment.data.auxiliary
+    if source is None:
+        raise BadInput("data.auxiliary: missing; this paradigm learns from its examples, too")
+    held = _fitting("data.auxiliary", source, experiment, schema)
+    labelled = np.flatnonzero(held.train["y"] != UNLABELLED)
+    if len(labelled) < count:
+        raise BadInput(
+            f"data.auxiliary: {source} has {len(labelled)} labelled examples; set "
+            f"paradigm.examples to as many, or fewer (it is {count})"
+        )
+    generator = numpy_generator(experiment.experiment.seed, purpose="auxiliary")
+    drawn = generator.permutation(len(labelled))[:count]
+    return _rows(Shard("auxiliary", held.schema, held.train), labelled[drawn])
+
+
 def _rows(shard: Shard, rows: np.ndarray) -> Shard:
     chosen = np.sort(rows)
     arrays = {name: array[chosen] for name, array in shard.arrays.items()}
     return Shard(shard.client, shard.schema, arrays)
 
 
-def _fitting(key: str, source: str, experiment: Experiment, dataset: Dataset) -> Dataset:
-    """A data set labelled by the classes of `dataset`; raises BadInput where its examples are
-    unlike those."""
+def _fitting(key: str, source: str, experiment: Experiment, schema: Schema) -> Dataset:
+    """A data set labelled by the classes of a schema; raises BadInput where its examples are
+    unlike those that it describes."""
     data = experiment.data
-    held = load_dataset(source, label=data.label, classes=dataset.schema.classes)
-    faults = held.schema.differences(dataset.schema)
+    held = load_dataset(source, label=data.label, classes=schema.classes)
+    faults = held.schema.differences(schema)
     if faults:
         raise BadInput(f"{key}: {source} does not fit {data.source}: {'; '.join(faults)}")
     return held

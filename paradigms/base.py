@@ -109,6 +109,28 @@ class Transfers(Protocol):
     transfers: ClassVar[bool]
 
 
+@runtime_checkable
+class AddsExamples(Protocol):
+    """A paradigm that trains on more examples than a client's own, the same at every client."""
+
+    @property
+    def added(self) -> int:
+        """How many more."""
+        ...
+
+    def prepare_training(self, shard: Shard) -> Prepared:
+        """As `prepare`, for examples that are trained on. The first tensor counts the client's
+        own; others may count those that are added."""
+        ...
+
+
+def prepare_training(paradigm: Paradigm, shard: Shard) -> Prepared:
+    """A shard as tensors to train on."""
+    if isinstance(paradigm, AddsExamples):
+        return paradigm.prepare_training(shard)
+    return paradigm.prepare(shard)
+
+
 def learnt(paradigm: Paradigm, tensors: Tensors) -> Tensors:
     """The tensors of a model that are the result of a run."""
     if not isinstance(paradigm, HasHelpers):

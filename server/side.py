@@ -11,7 +11,14 @@ from torch import nn
 
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..paradigms.base import Descends, Paradigm, ScalesRates, Unfreezes, UpdatesLocally
+from ..paradigms.base import (
+    Descends,
+    Paradigm,
+    ScalesRates,
+    Unfreezes,
+    UpdatesLocally,
+    prepare_training,
+)
 from ..randomness import torch_generator, torch_seeded
 from ..strategies.local_parts import LocalRun, Plain
 from ..tensors import Tensors
@@ -34,7 +41,7 @@ class OwnExamples:
     ) -> None:
         self._seed = experiment.experiment.seed
         self._paradigm, self._model = paradigm, model
-        self._prepared = paradigm.prepare(shard)
+        self._prepared = prepare_training(paradigm, shard)
         self._first = {name: value.clone() for name, value in model.state_dict().items()}
         client = experiment.client
         effort = Effort(client.epochs, client.steps, client.batch_size, client.clip_norm)

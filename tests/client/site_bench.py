@@ -31,7 +31,11 @@ def experiment(**sections) -> Experiment:
 
 
 def model(of: Experiment) -> dict:
-    return dict(build_model(build_paradigm(of), of, SCHEMA).state_dict())
+    """What travels of it."""
+    paradigm = build_paradigm(of, told=True)
+    built = build_model(paradigm, of, SCHEMA)
+    tensors = built.state_dict()
+    return {name: tensors[name] for name in paradigm.travels(built)}
 
 
 class SiteBench:

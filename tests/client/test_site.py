@@ -14,6 +14,8 @@ from umbel.client.site import ABOUT, Site, make_site_app
 from umbel.data import make_shards, write_shards
 from umbel.errors import BadInput, Declined, UmbelError
 from umbel.experiment import Experiment
+from umbel.messages import REST
+from umbel.tensors import digest
 
 TRAINED = EXAMPLES - round(0.2 * EXAMPLES)
 
@@ -37,6 +39,21 @@ TRAINED = EXAMPLES - round(0.2 * EXAMPLES)
             "of fewer examples than limits.min_examples",
         ),
         ({"limits": {"min_examples": 50}}, {"data": {"held_out": 0.95}}, "of fewer examples than"),
+        (
+            {"limits": {"min_examples": 50}},
+            {"client": {"steps": 4}, "paradigm": {"name": "instances", "examples": 100}},
+            "of fewer examples than limits.min_examples",
+        ),
+        (
+            {"limits": {"max_steps": 20}},
+            {"client": {"epochs": 1}, "paradigm": {"name": "instances", "examples": 500}},
+            "27 steps a round are more than limits.max_steps",
+        ),
+        (
+            {"limits": {"max_model_bytes": 5_000}},
+            {"paradigm": {"name": "instances", "examples": 500}},
+            "more than limits.max_model_bytes",
+        ),
         ({"limits": {"max_seconds": 1e-9}}, {}, "longer than limits.max_seconds"),
         ({"leave": {"tensors": ["head.*"]}}, {}, "tensor body.1.bias is not among leave.tensors"),
     ],
@@ -46,6 +63,22 @@ def test_a_task_that_asks_for_more_is_declined_with_the_reason(tmp_path, policy,
     with pytest.raises(Declined, match=reason):
         site.train(experiment(**sections))
     assert SiteBench(tmp_path).train(experiment(**sections)).header["examples"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("y", 2, "labelled with no class"), ("x", math.nan, "value that is not finite")],
+)
+def test_examples_that_cannot_be_learnt_from_are_told(tmp_path, name, value, said):
+    """As a server that means harm would send them with the rest of a model."""
+    of = experiment(paradigm={"name": "instances", "examples": 30})
+    sent = {"auxiliary.x": torch.ones(30, 4), "auxiliary.y": torch.zeros(30, dtype=torch.int64)}
+    site = SiteBench(tmp_path)
+    groups = {"model": model(of), REST: sent}
+    assert site.train(of, groups, rest=digest(sent)).header["examples"] == TRAINED
+    sent[f"auxiliary.{name}"][3] = value
+    with pytest.raises(UmbelError, match=said):
+        site.train(of, groups, rest=digest(sent))
 
 
 def test_the_strategy_that_the_server_names_counts_too(tmp_path):

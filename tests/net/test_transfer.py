@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from lab import Lab
 
 import umbel
+from umbel.data import load_dataset
 from umbel.experiment import load
 from umbel.server.remote import run
 
@@ -133,3 +135,17 @@ def inline(table):
         f'{key} = "{v}"' if isinstance(v, str) else f"{key} = {v}" for key, v in table.items()
     )
     return "{ " + ", ".join(entries) + " }"
+
+
+def test_weighted_examples_come_from_the_server(lab):
+    digits = load_dataset("digits").train
+    np.savez(lab.folder / "source.npz", x=digits["x"][::6], y=digits["y"][::6])
+    path = lab.experiment(
+        data={"clients": 2, "auxiliary": str(lab.folder / "source.npz")},
+        paradigm={"name": "instances", "examples": 60},
+    )
+    expected = umbel.simulate(umbel.load(path), out=lab.folder / "calm").sha256
+    result, _ = lab.umbel("up", path, "--out", "run")
+    assert result["model_sha256"] == expected
+    first, second = (record["bytes_down"] for record in lab.records("run"))
+    assert first > 2 * 60 * (64 + 8) and second > 0
