@@ -15,7 +15,8 @@ from .schema import Schema
 
 if TYPE_CHECKING:
     from .data.shard import Shard
-    from .experiment import Experiment, ModelSection
+    from .experiment import Experiment
+    from .sections import ModelSection
 
 
 class Models:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from . import registry
 from .data.sources import resolve_source
 from .errors import BadInput
-from .experiment import Experiment, Named
+from .experiment import Experiment
+from .sections import Named
 
 _NAMED = {
     "model": "model",

@@ -23,8 +23,8 @@ from pydantic import (
 
 from .. import registry
 from ..errors import BadInput
-from ..experiment import Count, Seconds, Text
 from ..faults import describe, read_toml
+from ..sections import Count, Seconds, Text
 
 KINDS = ("paradigm", "strategy", "model", "optimizer", "schedule")
 """The kinds of names that an experiment sends to a client."""

@@ -162,8 +162,9 @@ def _check_part(part: Part) -> None:
     if part.x.dtype.kind == "f":
         finite = np.isfinite(part.x.reshape(len(part.x), -1)).all(axis=1)
         if not finite.all():
-            row = int(np.flatnonzero(~finite)[0])
+            rows = np.flatnonzero(~finite)
+            more = f", and {len(rows) - 1} more:" if len(rows) > 1 else ":"
             raise BadInput(
-                f"{part.where}: row {row + 1}: holds a value that is missing or not finite; "
-                "fill it in or leave the row out"
+                f"{part.where}: row {rows[0] + 1}{more} holds a value that is missing or not "
+                "finite; fill it in or leave the row out"
             )

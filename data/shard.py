@@ -14,6 +14,10 @@ from ..schema import Schema
 UNLABELLED = -1
 """The label code of an example that has no label."""
 
+TRUTH = "truth"
+"""What `Shard.arrays` calls the label codes (n,) of examples whose labels were hidden for a study:
+they tell how many pseudo-labels were right, and nothing is learnt from them."""
+
 
 @dataclass(frozen=True)
 class Shard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -12,9 +12,10 @@ from .. import registry
 from ..errors import BadInput
 from ..randomness import numpy_generator
 from ..schema import Schema
+from .hiding import Hiding, labelled_rows, with_labels, without
 from .loading import load_dataset
 from .pool import Partition, Pool
-from .shard import UNLABELLED, Dataset, Shard, held_out_rows
+from .shard import TRUTH, UNLABELLED, Dataset, Shard, held_out_rows
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
@@ -30,7 +31,7 @@ class PartitionedShards:
     partition: Partition
     clients: int
     seed: int
-    labelled: float = 1.0
+    hiding: Hiding = field(default_factory=Hiding)
     held_out: float = 0.0
 
     @property
@@ -50,11 +51,12 @@ class PartitionedShards:
         chosen = self.partition(index)
         arrays = {name: array[chosen] for name, array in self.dataset.train.items()}
         name = self.name(index)
-        if self.labelled < 1:
+        if self.hiding.hides:
             # What the client holds out keeps its labels: it is for evaluation only.
             rows, _ = held_out_rows(len(arrays["y"]), self.held_out, self.seed, name)
             rng = numpy_generator(self.seed, purpose="labelled", client=name)
-            arrays["y"][rows] = keep_labels(arrays["y"][rows], self.labelled, rng)
+            arrays[TRUTH] = arrays["y"].copy()
+            arrays["y"][rows] = self.hiding.kept(index, arrays["y"][rows], chosen[rows], rng)
         return Shard(client=name, schema=self.schema, arrays=arrays)
 
 
@@ -67,6 +69,9 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
     data, seed = experiment.data, experiment.experiment.seed
     if dataset is None:
         dataset = load_dataset(data.source, label=data.label)
+    rows = labelled_rows(experiment, dataset)
+    if rows is not None and data.labels_at == "server":
+        dataset, rows = without(dataset, rows), rows[:0]
     labels = dataset.train["y"]
     classes = len(dataset.schema.classes)
     outside = np.flatnonzero((labels < UNLABELLED) | (labels >= classes))
@@ -86,7 +91,7 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         partition=partition,
         clients=data.clients,
         seed=seed,
-        labelled=data.labelled,
+        hiding=Hiding(data.labelled, rows, with_labels(experiment)),
         held_out=data.held_out,
     )
 
@@ -114,8 +119,11 @@ def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | N
     source's examples are unlike the clients'.
     """
     own = experiment.data.server
+    rows = labelled_rows(experiment, dataset) if experiment.data.labels_at == "server" else None
     found = central_test(experiment, dataset)
     test = None if found is None else Shard("server", *found)
+    if rows is not None:
+        return test, _rows(Shard("server", dataset.schema, dataset.train), rows)
     if own is None:
         return test, None
     if isinstance(own, str):
@@ -167,32 +175,3 @@ def _fitting(key: str, source: str, experiment: Experiment, schema: Schema) -> D
     if faults:
         raise BadInput(f"{key}: {source} does not fit {data.source}: {'; '.join(faults)}")
     return held
-
-
-def keep_labels(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Keep the labels of a share of the examples, evenly by class; the others become -1.
-
-    Keeps round(share * labelled examples), but at least one where share > 0; classes get
-    their part rounded down, and what is left goes to the largest remainders.
-
-    >>> rng = np.random.default_rng(0)
-    >>> kept = keep_labels(np.array([0] * 8 + [1] * 4), 0.25, rng)
-    >>> [int((kept == code).sum()) for code in (0, 1, -1)]
-    [2, 1, 9]
-    """
-    codes, counts = np.unique(labels[labels != UNLABELLED], return_counts=True)
-    kept = np.full_like(labels, UNLABELLED)
-    if share <= 0 or len(codes) == 0:
-        return kept
-    total = max(1, round(share * int(counts.sum())))
-    quota = np.floor(share * counts).astype(int)
-    remainder = share * counts - quota
-    # A random order breaks ties between equal remainders, so no class is favoured.
-    tie_break = rng.permutation(len(codes))
-    for position in sorted(range(len(codes)), key=lambda p: (-remainder[p], tie_break[p])):
-        if quota.sum() < total and quota[position] < counts[position]:
-            quota[position] += 1
-    for code, amount in zip(codes, quota, strict=True):
-        chosen = rng.permutation(np.flatnonzero(labels == code))[:amount]
-        kept[chosen] = code
-    return kept

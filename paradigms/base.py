@@ -83,6 +83,20 @@ class Unfreezes(Protocol):
 
 
 @runtime_checkable
+class FollowsTraining(Protocol):
+    """A paradigm that looks at a client's training as a whole."""
+
+    def begin(self, model: nn.Module, prepared: Prepared, round: int) -> None:
+        """Called with the received model before a client's first step of a round."""
+        ...
+
+    def end(self) -> MetricSums:
+        """Called after the last step; more sums for the round's record. Those whose names end in
+        `_count` are no means, but numbers of their own."""
+        ...
+
+
+@runtime_checkable
 class ScalesRates(Protocol):
     """A paradigm with a learning rate of its own for each parameter."""
 

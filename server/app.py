@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from .. import registry
-from ..data import server_examples
+from ..data import load_dataset, server_examples
 from ..data.shard import Dataset, Shard
 from ..errors import BadInput, LinkLost, UmbelError
 from ..experiment import Experiment, check, experiment_file, load
@@ -109,10 +109,12 @@ def find_examples(
     the data set brings, else none), and what it has of its own (`data.server`)."""
 
     def find(schema: Schema) -> tuple[Shard | None, Shard | None]:
-        known = dataset
-        if known is None and (experiment.data.test is None and experiment.data.server is None):
+        data, known = experiment.data, dataset
+        if known is None and data.labels_at == "server":
+            known = load_dataset(data.source, label=data.label)
+        elif known is None and data.test is None and data.server is None:
             return None, None
-        if known is None:
+        elif known is None:
             known = Dataset("the clients' data", schema, {"y": np.empty(0, np.int64)})
         return server_examples(experiment, known)
 

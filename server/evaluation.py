@@ -17,7 +17,8 @@ from ..tensors import Tensors
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..experiment import Experiment, Stop
+    from ..experiment import Experiment
+    from ..sections import Stop
 
 
 def add_sums(total: MetricSums, more: Mapping[str, float]) -> MetricSums:
@@ -30,7 +31,8 @@ def add_sums(total: MetricSums, more: Mapping[str, float]) -> MetricSums:
 
 
 def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """Metric sums divided by their number of examples; empty without examples.
+    """Metric sums divided by their number of examples, but for those that are numbers of their
+    own, called `..._count`; empty without examples.
 
     >>> means({"accuracy": 4.0, "examples": 8.0})
     {'accuracy': 0.5, 'examples': 8.0}
@@ -38,7 +40,11 @@ def means(sums: Mapping[str, float]) -> dict[str, float]:
     examples = sums.get("examples", 0.0)
     if not examples:
         return {}
-    return {name: value if name == "examples" else value / examples for name, value in sums.items()}
+    return {name: value if _counts(name) else value / examples for name, value in sums.items()}
+
+
+def _counts(name: str) -> bool:
+    return name == "examples" or name.endswith("_count")
 
 
 class CentralTest:

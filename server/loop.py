@@ -11,10 +11,11 @@ from flwr.serverapp import Grid
 from ..building import build_model, build_paradigm
 from ..data.shard import Shard
 from ..errors import BadInput, UmbelError
-from ..experiment import DataSection, Experiment, Named
+from ..experiment import Experiment
 from ..paradigms.base import learnt
 from ..rounds import natural, read_records
 from ..schema import Schema
+from ..sections import DataSection, Named
 from ..tensors import Tensors, nbytes
 from .checkpoint import Checkpoint
 from .drivers import Driver

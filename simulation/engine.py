@@ -17,9 +17,10 @@ from ..client.workbench import build_client_side
 from ..data import make_shards
 from ..data.shard import Shard, ShardSource
 from ..errors import BadInput
-from ..experiment import Named, check
+from ..experiment import check
 from ..processes import return_freed_memory
 from ..result import Result
+from ..sections import Named
 from ..server.app import run_experiment
 from ..server.observer import Observer
 from ..server.record import RunFolder

@@ -15,7 +15,7 @@ from .optimizers import GradientDescent
 from .trainer import trainable
 
 if TYPE_CHECKING:
-    from ..experiment import ClientSection
+    from ..sections import ClientSection
 
 
 class Optimizers:

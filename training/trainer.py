@@ -14,7 +14,14 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ..errors import UmbelError
-from ..paradigms.base import Batch, Descent, MetricSums, Paradigm, Prepared
+from ..paradigms.base import (
+    Batch,
+    Descent,
+    FollowsTraining,
+    MetricSums,
+    Paradigm,
+    Prepared,
+)
 from ..strategies.local_parts import Local, LocalRun
 from . import pace
 from .optimizers import GradientDescent
@@ -57,6 +64,10 @@ class Trainer:
         generator: torch.Generator,
     ) -> Trained:
         """Train `run.model` in place; raises UmbelError if the loss stops being finite."""
+        paradigm = self.paradigm
+        follows = paradigm if isinstance(paradigm, FollowsTraining) else None
+        if follows is not None:
+            follows.begin(run.model, prepared, run.round)
         step = self._step(run, optimizer, memo, generator)
         losses: list[Tensor] = []
         counts: list[int] = []
@@ -71,7 +82,8 @@ class Trainer:
                 f"round {run.round}: the training loss is not finite after {len(losses)} steps; "
                 "a smaller client.optimizer.lr, or client.clip_norm, may mend it"
             )
-        return Trained(len(losses), {"loss": total, "examples": float(sum(counts))})
+        sums = {"loss": total, "examples": float(sum(counts))}
+        return Trained(len(losses), sums if follows is None else follows.end() | sums)
 
     def _step(
         self,

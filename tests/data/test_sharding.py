@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umbel.data import UNLABELLED, Dataset, central_test, load_dataset, make_shards
+from umbel.data.hiding import keep_labels
 from umbel.data.shard import held_out_rows
-from umbel.data.sharding import keep_labels
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
 

@@ -41,6 +41,7 @@ def test_what_a_person_finds_in_the_folder(written: Path) -> None:
     assert sorted(path.name for path in (written / "client-1").iterdir()) == [
         "schema.json",
         "shard.json",
+        "truth.npy",
         "x.npy",
         "y.npy",
     ]

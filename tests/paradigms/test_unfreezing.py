@@ -10,10 +10,11 @@ import torch
 import umbel
 from umbel.building import build_model, build_paradigm
 from umbel.errors import BadInput
-from umbel.experiment import ClientSection, Experiment, Named
+from umbel.experiment import Experiment
 from umbel.models.reference import mlp
 from umbel.paradigms.transfer.rates import rates_by_depth
 from umbel.schema import Schema
+from umbel.sections import ClientSection, Named
 from umbel.server.observer import Silent
 from umbel.training.rates import Optimizers
 

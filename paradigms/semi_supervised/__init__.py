@@ -1,0 +1,1 @@
+"""Few labels: learning from examples without one beside those that have one."""

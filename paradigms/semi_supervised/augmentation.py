@@ -1,0 +1,169 @@
+"""Changes to examples that leave their class as it is: weak ones, and strong ones.
+
+All work on batches of tensors, each example by draws of its own from the generator of its client
+and round, so that every runtime sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from ... import registry
+from ...data.texts import TEXT
+from ...errors import BadInput
+from ...schema import Schema
+from .pictures import Pictures
+
+PADDING = -1
+"""The token id after a text's end."""
+
+Choice: TypeAlias = str | Mapping[str, Any]
+"""A name, or a table of a name and its settings."""
+
+
+class Augmentation(Protocol):
+    """Two ways to change inputs (n, ...) into others of the same shape and class."""
+
+    def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor: ...
+
+    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Tables: normal noise, in units of each feature's standard deviation in the batch, and in the
+    strong way features that are hidden by their mean.
+
+    Args:
+        noise: the weak noise's standard deviation, >= 0; the strong one's is four times that.
+        dropout: the share of features that the strong way hides, in [0, 1).
+    """
+
+    noise: float = 0.05
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check("noise", self.noise, 0, None)
+        _check("dropout", self.dropout, 0, 1)
+
+    def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return inputs + _like(inputs, generator) * _spread(inputs) * self.noise
+
+    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        noisy = inputs + _like(inputs, generator) * _spread(inputs) * (4 * self.noise)
+        hidden = torch.rand(inputs.shape, generator=generator) < self.dropout
+        return torch.where(hidden, inputs.mean(dim=0, keepdim=True), noisy)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts: tokens that are left out; the rest closes up.
+
+    Args:
+        weak_dropout: the share that the weak way leaves out, in [0, 1).
+        strong_dropout: the share that the strong way does, in [0, 1).
+    """
+
+    weak_dropout: float = 0.05
+    strong_dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check("weak_dropout", self.weak_dropout, 0, 1)
+        _check("strong_dropout", self.strong_dropout, 0, 1)
+
+    def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return _without(inputs, self.weak_dropout, generator)
+
+    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return _without(inputs, self.strong_dropout, generator)
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Examples as they are, in both ways."""
+
+    def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return inputs
+
+    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return inputs
+
+
+KINDS: Mapping[str, type[Any]] = {
+    "image": Pictures,
+    "vector": Vectors,
+    "text": Tokens,
+    "none": Unchanged,
+}
+
+
+def augmentation_of(choice: Choice, schema: Schema | None) -> Augmentation:
+    """What `paradigm.augmentation` says, "auto" being what suits the examples.
+
+    Raises ValueError for what is unknown, BadInput for what does not suit them.
+
+    >>> augmentation_of({"name": "vector", "noise": 0.1}, None)
+    Vectors(noise=0.1, dropout=0.2)
+    """
+    settings = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
+    name = str(settings.pop("name", "auto"))
+    suited = "none" if schema is None else _kind(schema)
+    made = KINDS.get(suited if name == "auto" else name)
+    if made is None:
+        known = ["auto", *KINDS]
+        raise ValueError(f"augmentation: {name!r} is unknown{registry.nearest(name, known)}")
+    if schema is not None and name not in ("auto", "none", suited):
+        raise BadInput(
+            f"paradigm.augmentation: {name} is for other examples; these take {suited}, or none"
+        )
+    known = [field.name for field in fields(made)]
+    unknown = next((key for key in settings if key not in known), None)
+    if unknown is not None and not (name == "auto" and schema is None):
+        raise ValueError(f"augmentation.{unknown}: unknown{registry.nearest(unknown, known)}")
+    if unknown is not None:
+        return Unchanged()
+    try:
+        found: Augmentation = TypeAdapter(made).validate_python(settings)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = f"augmentation.{fault['loc'][0]}: " if fault["loc"] else "augmentation."
+        raise ValueError(place + fault["msg"].removeprefix("Value error, ")) from None
+    return found
+
+
+def _kind(schema: Schema) -> str:
+    if schema.dtype == TEXT:
+        return "text"
+    return "image" if len(schema.shape) in (2, 3) else "vector"
+
+
+def _check(name: str, value: float, least: float, below: float | None) -> None:
+    if not (least <= value and (below is None or value < below)):
+        bound = f"[{least}, {below})" if below is not None else f"at least {least}"
+        raise ValueError(f"{name}: {value:g} is not {'in ' if below is not None else ''}{bound}")
+
+
+def _like(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(inputs.shape, generator=generator)
+
+
+def _spread(inputs: Tensor) -> Tensor:
+    """Each feature's standard deviation in the batch, (1, ...)."""
+    return inputs.std(dim=0, keepdim=True, correction=0)
+
+
+def _without(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Token ids (n, length) without a share of each text's, but never without all."""
+    draws = torch.rand(tokens.shape, generator=generator)
+    kept = (tokens != PADDING) & (draws >= share)
+    kept[:, :1] |= ~kept.any(dim=1, keepdim=True)
+    # A stable order brings what is kept to the front as it stood.
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
+    closed = torch.where(kept, tokens, PADDING)
+    return closed.gather(1, order)

@@ -1,0 +1,144 @@
+"""Labelled and unlabelled examples side by side: what the methods of this folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ...data.shard import TRUTH, UNLABELLED, Shard
+from ...data.tensors import to_inputs
+from ...schema import Schema
+from ..base import Batch, BuildModel, MetricSums, Prepared
+from ..supervised import EVALUATION_BATCH, Supervised
+from .augmentation import Augmentation, Choice, augmentation_of
+
+
+class Mixed:
+    """A shard's labelled and unlabelled examples, in batches that hold some of both.
+
+    A prepared shard has `x` (n, ...), `y` (n,) with -1 for no label, and, where it is known for
+    evaluation alone, `truth` (n,). A batch has `rows` of the prepared shard, the labelled ones
+    first, `x` and `y` of those, and `u`, the others; one epoch sees each unlabelled example once,
+    and the labelled ones as often as that takes. Where there are no unlabelled ones, training is
+    what it is without this: the batches are the same, and nothing is changed.
+
+    Args:
+        build_model: of the experiment.
+        ratio: unlabelled examples in a batch for each labelled one, >= 1.
+        augmentation: what examples are changed by.
+    """
+
+    def __init__(self, build_model: BuildModel, *, ratio: int, augmentation: Choice) -> None:
+        if ratio < 1:
+            raise ValueError(f"ratio: {ratio} is not at least 1")
+        self._supervised = Supervised(build_model)
+        self._ratio, self._choice = ratio, augmentation
+        self._encode: Callable[[np.ndarray], Tensor] | None = None
+        self.augmentation: Augmentation = augmentation_of(augmentation, None)
+        self._sums: dict[str, Tensor | float] = {}
+
+    def build(self, schema: Schema) -> nn.Module:
+        model = self._supervised.build(schema)
+        self._encode = getattr(model, "encode", None)
+        self.augmentation = augmentation_of(self._choice, schema)
+        return model
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        return list(model.state_dict())
+
+    def prepare(self, shard: Shard) -> Prepared:
+        x, y = shard.arrays["x"], shard.arrays["y"]
+        inputs = to_inputs(x, shard.schema) if self._encode is None else self._encode(x)
+        prepared = {"x": inputs, "y": torch.tensor(y, dtype=torch.int64)}
+        if TRUTH in shard.arrays:
+            prepared[TRUTH] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
+        return prepared
+
+    def batches(
+        self, prepared: Prepared, batch_size: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        has_label = prepared["y"] != UNLABELLED
+        labelled, unlabelled = has_label.nonzero().flatten(), (~has_label).nonzero().flatten()
+        size = batch_size or max(1, len(labelled))
+        if not len(unlabelled):
+            for rows in _shuffled(labelled, generator).split(size):
+                yield _batch(prepared, rows, unlabelled)
+            return
+        many = self._ratio * batch_size or len(unlabelled)
+        supply = _endless(labelled, min(size, len(labelled)), generator)
+        for rows in _shuffled(unlabelled, generator).split(many):
+            yield _batch(prepared, next(supply), rows)
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        known = prepared["y"] != UNLABELLED
+        return self._supervised.evaluate(model, {n: prepared[n][known] for n in ("x", "y")})
+
+    def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Inputs (n, ...), weakly changed."""
+        return self.augmentation.weak(inputs, generator) if len(inputs) else inputs
+
+    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Inputs (n, ...), strongly changed."""
+        return self.augmentation.strong(inputs, generator) if len(inputs) else inputs
+
+    def count(self, chosen: Tensor, labels: Tensor, batch: Batch) -> None:
+        """Note which of a batch's unlabelled examples (n,) were learnt from, and as what."""
+        self._add("unlabelled_count", float(len(chosen)))
+        self._add("kept_count", chosen.sum())
+        if TRUTH in batch:
+            self._add("right_count", (chosen & (labels == batch[TRUTH])).sum())
+
+    def counted(self) -> MetricSums:
+        """What was noted since it was last asked."""
+        sums, self._sums = self._sums, {}
+        return {name: float(value) for name, value in sums.items()}
+
+    def _add(self, name: str, value: Tensor | float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+
+
+def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy; 0 where there are no labels."""
+    return cross_entropy(logits, labels) if len(labels) else logits.sum() * 0.0
+
+
+def scores(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What a model in evaluation mode makes of inputs (n, ...), without gradients."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return torch.cat([model(part) for part in inputs.split(EVALUATION_BATCH)])
+    finally:
+        model.train(training)
+
+
+def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def _endless(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """So many at a time, each as often as every other, give or take one."""
+    left = rows[:0]
+    while True:
+        while len(left) < size:
+            left = torch.cat([left, _shuffled(rows, generator)])
+        yield left[:size]
+        left = left[size:]
+
+
+def _batch(prepared: Prepared, labelled: Tensor, unlabelled: Tensor) -> dict[str, Any]:
+    batch = {
+        "rows": torch.cat([labelled, unlabelled]),
+        "x": prepared["x"][labelled],
+        "y": prepared["y"][labelled],
+        "u": prepared["x"][unlabelled],
+    }
+    if TRUTH in prepared:
+        batch[TRUTH] = prepared[TRUTH][unlabelled]
+    return batch

@@ -1,0 +1,284 @@
+"""The named methods of learning from few labels: each a recipe that reads as its paper."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from ..base import BuildModel
+from .augmentation import Choice
+from .confident import Confident, Source, Terms
+from .consistency import Consistent, Weight
+from .entropy import LowEntropy
+from .mixed import Mixed
+from .mixing import MixMatch
+from .semi import SemiSupervised
+from .thresholds import ByLearning, Fixed, SelfAdaptive, adaptive
+
+
+def self_training(
+    build_model: BuildModel, *, threshold: float = 0.9, ratio: int = 4
+) -> SemiSupervised:
+    """Self-training in rounds: what the received model is sure of is learnt as if labelled.
+
+    Paper: Yarowsky 1995, Unsupervised Word Sense Disambiguation Rivaling Supervised Methods, doi
+    10.3115/981658.981684; here a round is a turn of predicting and training anew.
+
+    Args:
+        threshold: how likely a pseudo-label must be, in [0, 1].
+        ratio: unlabelled examples in a batch for each labelled one.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation="none")
+    terms = Terms(strong=False, source="round")
+    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+
+
+def pseudo_label(
+    build_model: BuildModel,
+    *,
+    threshold: float = 0.0,
+    weight: float = 1.0,
+    ramp: int = 10,
+    ratio: int = 4,
+    source: Source = "model",
+) -> SemiSupervised:
+    """Pseudo-labels of the model as it stands, with a weight that grows round by round.
+
+    Paper: Lee 2013, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep
+    Neural Networks, ICML workshop, equations 14 to 16.
+
+    Args:
+        threshold: how likely a pseudo-label must be, in [0, 1]; the paper takes all.
+        weight: of their loss, >= 0.
+        ramp: rounds in which it grows to that.
+        ratio: unlabelled examples in a batch for each labelled one.
+        source: whose pseudo-labels: of the `model` in each step, or as the `round` began.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation="none")
+    terms = Terms(weight=weight, ramp=ramp, strong=False, source=source)
+    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+
+
+def fixmatch(
+    build_model: BuildModel,
+    *,
+    threshold: float = 0.95,
+    weight: float = 1.0,
+    ratio: int = 7,
+    source: Source = "model",
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """Pseudo-labels of weakly changed examples, learnt of strongly changed ones.
+
+    Paper: Sohn et al. 2020, FixMatch, arXiv 2001.07685, equations 3 and 4.
+
+    Args:
+        threshold: how likely a pseudo-label must be, in [0, 1].
+        weight: of their loss, >= 0.
+        ratio: unlabelled examples in a batch for each labelled one.
+        source: whose pseudo-labels: of the `model` in each step, or as the `round` began.
+        augmentation: `auto`, `image`, `vector`, `text` or `none`, or a table with its settings.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    terms = Terms(weight=weight, source=source)
+    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+
+
+def flexmatch(
+    build_model: BuildModel,
+    *,
+    threshold: float = 0.95,
+    weight: float = 1.0,
+    ratio: int = 7,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """FixMatch with a lower threshold for classes that are learnt less.
+
+    Paper: Zhang et al. 2021, FlexMatch, arXiv 2110.08263.
+
+    Args:
+        threshold: of the class that is learnt most, in [0, 1].
+        weight: of the pseudo-labels' loss, >= 0.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    return SemiSupervised(mixed, Confident(mixed, Terms(weight=weight), ByLearning(threshold)))
+
+
+def freematch(
+    build_model: BuildModel,
+    *,
+    momentum: float = 0.99,
+    weight: float = 1.0,
+    fairness: float = 0.01,
+    ratio: int = 7,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """FixMatch with thresholds that follow how sure the model is, of each class.
+
+    Paper: Wang et al. 2023, FreeMatch, arXiv 2205.07246, equations 5 to 13. The paper's momentum is
+    0.999, over a million steps.
+
+    Args:
+        momentum: of the running means, in [0, 1).
+        weight: of the pseudo-labels' loss, >= 0.
+        fairness: of the loss that spreads what is said over the classes, >= 0.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    if not fairness >= 0:
+        raise ValueError(f"fairness: {fairness:g} is less than 0")
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+
+    def fair(model: nn.Module, strong: Tensor, chosen: Tensor) -> Tensor:
+        return fairness * unevenness(model, strong, chosen)
+
+    method = Confident(mixed, Terms(weight=weight), SelfAdaptive(momentum), fair)
+    return SemiSupervised(mixed, method)
+
+
+def unevenness(model: nn.Module, strong: Tensor, chosen: Tensor) -> Tensor:
+    """`- H(SumNorm(p / h), SumNorm(p' / h'))`: p and h are the running means of what is said and of
+    how often each class is; p' and h' the same of the strongly changed examples of which the model
+    is sure. FreeMatch, equations 10 to 12."""
+    if not bool(chosen.any()):
+        return strong.sum() * 0.0
+    said = strong[chosen].softmax(dim=1)
+    often = one_hot(said.argmax(dim=1), said.shape[1]).float().mean(dim=0)
+    known = adaptive(model)
+    before = _over(known.share, known.histogram)
+    now = _over(said.mean(dim=0), often)
+    return (before * torch.log(now + 1e-12)).sum()
+
+
+def _over(share: Tensor, often: Tensor) -> Tensor:
+    """`share / often`, 0 for a class that is never said, with the sum 1."""
+    parts = torch.where(often > 0, share / often.clamp(min=1e-12), 0.0)
+    return parts / parts.sum()
+
+
+def uda(
+    build_model: BuildModel,
+    *,
+    threshold: float = 0.8,
+    temperature: float = 0.4,
+    weight: float = 1.0,
+    ratio: int = 7,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """The probabilities of an example as it is, sharpened, learnt of a strongly changed copy.
+
+    Paper: Xie et al. 2020, Unsupervised Data Augmentation for Consistency Training, arXiv
+    1904.12848, equation 1 and section 2.4.
+
+    Args:
+        threshold: how likely the likeliest class must be, in [0, 1].
+        temperature: that sharpens them, > 0.
+        weight: of their loss, >= 0.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    terms = Terms(weight=weight, sharpen=temperature)
+    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+
+
+def mixmatch(
+    build_model: BuildModel,
+    *,
+    copies: int = 2,
+    temperature: float = 0.5,
+    alpha: float = 0.75,
+    weight: float = 75.0,
+    ramp: int = 20,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """Guessed labels, and labelled and unlabelled examples mixed with one another.
+
+    Paper: Berthelot et al. 2019, MixMatch, arXiv 1905.02249.
+
+    Args:
+        copies: changed copies whose predictions make a guess, >= 1.
+        temperature: that sharpens it, > 0.
+        alpha: of the Beta distribution of the shares in a mixture, > 0.
+        weight: of the loss on guessed labels, >= 0.
+        ramp: rounds in which it grows to that.
+        augmentation: as for `fixmatch`; not `text`, for texts cannot be mixed.
+    """
+    mixed = Mixed(build_model, ratio=1, augmentation=augmentation)
+    method = MixMatch(
+        mixed, copies=copies, temperature=temperature, alpha=alpha, weight=weight, ramp=ramp
+    )
+    return SemiSupervised(mixed, method)
+
+
+def mean_teacher(
+    build_model: BuildModel,
+    *,
+    decay: float = 0.99,
+    weight: float = 10.0,
+    ramp: int = 10,
+    ratio: int = 4,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """A teacher, the running mean of the model's weights, says what the model should.
+
+    Paper: Tarvainen and Valpola 2017, Mean teachers are better role models, arXiv 1703.01780.
+
+    Args:
+        decay: of the running mean, in [0, 1).
+        weight: of the squared difference of their probabilities, >= 0.
+        ramp: rounds in which it grows to that.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    return SemiSupervised(mixed, Consistent(mixed, Weight(weight, ramp), decay))
+
+
+def pi_model(
+    build_model: BuildModel,
+    *,
+    weight: float = 10.0,
+    ramp: int = 10,
+    ratio: int = 4,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """The model should say the same of two changed copies of an example.
+
+    Paper: Laine and Aila 2017, Temporal Ensembling for Semi-Supervised Learning, arXiv 1610.02242,
+    algorithm 1.
+
+    Args:
+        weight: of the squared difference of their probabilities, >= 0.
+        ramp: rounds in which it grows to that.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    return SemiSupervised(mixed, Consistent(mixed, Weight(weight, ramp), None))
+
+
+def entropy(
+    build_model: BuildModel,
+    *,
+    weight: float = 0.1,
+    ramp: int = 10,
+    ratio: int = 4,
+    augmentation: Choice = "none",
+) -> SemiSupervised:
+    """Entropy minimisation: the model should be sure of what it says of unlabelled examples.
+
+    Paper: Grandvalet and Bengio 2004, Semi-supervised Learning by Entropy Minimization, Advances in
+    Neural Information Processing Systems 17.
+
+    Args:
+        weight: of the mean entropy, >= 0.
+        ramp: rounds in which it grows to that.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    return SemiSupervised(mixed, LowEntropy(mixed, Weight(weight, ramp)))

@@ -1,0 +1,79 @@
+"""What a method of learning from few labels is asked, and the paradigm that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ...schema import Schema
+from ..base import Batch, MetricSums, Prepared
+from .mixed import Mixed
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A client's training: its model, the round (from 1), and its examples."""
+
+    model: nn.Module
+    round: int
+    prepared: Prepared
+
+
+class Method(Protocol):
+    """How the unlabelled examples are learnt from."""
+
+    def attach(self, model: nn.Module, schema: Schema) -> None:
+        """Add to a newly made model what travels beside it, under a name in `helpers`."""
+        ...
+
+    def begin(self, stand: Stand) -> None:
+        """Called before a client's first step of a round."""
+        ...
+
+    def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The batch's loss, of labelled and unlabelled examples together."""
+        ...
+
+    def end(self, stand: Stand) -> None:
+        """Called after the last step."""
+        ...
+
+
+HELPERS = ("teacher.", "thresholds.")
+"""How the names of what methods add to a model begin."""
+
+
+class SemiSupervised:
+    """A method over a shard's labelled and unlabelled examples."""
+
+    def __init__(self, mixed: Mixed, method: Method) -> None:
+        self._mixed, self._method = mixed, method
+        self._stand: Stand | None = None
+        self.travels, self.prepare = mixed.travels, mixed.prepare
+        self.batches, self.evaluate = mixed.batches, mixed.evaluate
+
+    def build(self, schema: Schema) -> nn.Module:
+        model = self._mixed.build(schema)
+        self._method.attach(model, schema)
+        return model
+
+    def is_helper(self, name: str) -> bool:
+        return name.startswith(HELPERS)
+
+    def begin(self, model: nn.Module, prepared: Prepared, round: int) -> None:
+        self._stand = Stand(model, round, prepared)
+        self._method.begin(self._stand)
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        if self._stand is None:
+            raise RuntimeError("training begins with `begin`")
+        return self._method.loss(self._stand, batch, generator)
+
+    def end(self) -> MetricSums:
+        if self._stand is not None:
+            self._method.end(self._stand)
+        self._stand = None
+        return self._mixed.counted()

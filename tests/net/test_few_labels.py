@@ -1,0 +1,47 @@
+"""Learning from few labels over the network gives what it gives in simulation."""
+
+from __future__ import annotations
+
+import pytest
+from lab import Lab
+
+import umbel
+from umbel.experiment import load
+from umbel.server.remote import run
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A SuperLink with warm nodes that stay, and an experiment whose clients have few labels."""
+    lab = Lab(tmp_path_factory.mktemp("network"))
+    path = lab.experiment(
+        data={"clients": 3, "labelled": 0.1, "labelled_clients": 0.67},
+        model={"name": "mlp", "hidden": [8], "batch_norm": True},
+        client={"steps": 4, "batch_size": 8},
+    )
+    lab.shards(path)
+    address, _ = lab.server()
+    for index in range(3):
+        lab.client(address, f"client-{index}")
+    yield address, path
+    lab.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        ("fixmatch", "fedavg"),
+        ("freematch", "fedadam"),
+        ("mean-teacher", "fedprox"),
+        ("mixmatch", "scaffold"),
+        ("pseudo-label", "median"),
+    ],
+)
+def test_same_bits_and_counts_as_in_simulation(network, tmp_path, name, strategy):
+    address, path = network
+    experiment = load(path, [f"paradigm.name={name}", f"strategy.name={strategy}"])
+    there = run(experiment, address, out=tmp_path / "there")
+    here = umbel.simulate(experiment, out=tmp_path / "here")
+    assert there.status == "finished" and there.sha256 == here.sha256
+    assert [r["metrics"] for r in there.records] == [r["metrics"] for r in here.records]
+    assert [row["status"] for row in there.records[-1]["clients"]] == ["ok"] * 3

@@ -1,0 +1,328 @@
+"""Learning from few labels: each method against what its paper's equations give by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import umbel
+from umbel import registry
+from umbel.data import load_dataset, make_shards, server_examples
+from umbel.data.shard import TRUTH, UNLABELLED
+from umbel.errors import BadInput
+from umbel.experiment import Experiment, load
+from umbel.paradigms.semi_supervised.confident import Confident, Terms
+from umbel.paradigms.semi_supervised.consistency import Consistent, Weight
+from umbel.paradigms.semi_supervised.mixed import Mixed
+from umbel.paradigms.semi_supervised.recipes import unevenness
+from umbel.paradigms.semi_supervised.semi import SemiSupervised, Stand
+from umbel.paradigms.semi_supervised.thresholds import ByLearning, Fixed, SelfAdaptive, adaptive
+from umbel.randomness import torch_seeded
+from umbel.rounds import evaluation
+from umbel.schema import Schema
+from umbel.strategies.local_parts import LocalRun, Plain
+from umbel.training.optimizers import GradientDescent
+from umbel.training.trainer import Effort, Trainer, trainable
+
+METHODS = (
+    "entropy", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
+    "pseudo-label", "self-training", "uda",
+)  # fmt: skip
+SCHEMA = Schema("classification", (2,), "float32", classes=("a", "b", "c"))
+SEED = torch.Generator()
+
+
+class Scores(nn.Module):
+    """A model whose scores are the inputs, times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs):
+        return inputs * self.weight
+
+
+X = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+Y = torch.tensor([0, 2])
+U = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.0, 5.0, 0.0]])
+BATCH = {"rows": torch.arange(5), "x": X, "y": Y, "u": U, TRUTH: torch.tensor([0, 1, 2])}
+PREPARED = {"x": torch.cat([X, U]), "y": torch.cat([Y, torch.full((3,), UNLABELLED)])}
+
+
+def mixed():
+    return Mixed(lambda schema: Scores(), ratio=1, augmentation="none")
+
+
+def stand(round=1, method=None):
+    model = Scores()
+    made = Stand(model, round, PREPARED)
+    if method is not None:
+        method.attach(model, SCHEMA)
+        method.begin(made)
+    return made
+
+
+def probabilities(row):
+    powers = [math.exp(value) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def test_fixmatch_by_hand():
+    """Of three unlabelled examples two are sure; those that are not count as 0 in the mean."""
+    sharing = mixed()
+    method = Confident(sharing, Terms(weight=0.5), Fixed(0.9))
+    found = method.loss(stand(method=method), BATCH, SEED)
+    own = -(math.log(probabilities(X[0])[0]) + math.log(probabilities(X[1])[2])) / 2
+    term = -(math.log(probabilities(U[0])[0]) + math.log(probabilities(U[2])[1])) / 3
+    assert float(found) == pytest.approx(own + 0.5 * term, rel=1e-6)
+    assert sharing.counted() == {"unlabelled_count": 3, "kept_count": 2, "right_count": 1}
+    assert sharing.counted() == {}
+
+
+def test_pseudo_labels_of_the_received_model_stay_for_the_round():
+    method = Confident(mixed(), Terms(strong=False, source="round"), Fixed(0.0))
+    now = stand(method=method)
+    with torch.no_grad():
+        now.model.weight.fill_(-1.0)
+    found = method.loss(now, {**BATCH, "x": X[:0], "y": Y[:0]} | {"rows": torch.arange(2, 5)}, SEED)
+    wanted = cross_entropy(-U, torch.tensor([0, 1, 1]))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_ramp_of_rounds():
+    method = Confident(mixed(), Terms(ramp=4, strong=False), Fixed(0.0))
+    whole = cross_entropy(U, U.argmax(1))
+    own = cross_entropy(X, Y)
+    for round, share in ((1, 0.0), (3, 0.5), (9, 1.0)):
+        found = method.loss(stand(round, method), BATCH, SEED)
+        torch.testing.assert_close(found, own + share * whole)
+
+
+def test_uda_learns_sharpened_probabilities():
+    method = Confident(mixed(), Terms(sharpen=0.4), Fixed(0.8))
+    found = method.loss(stand(method=method), BATCH, SEED) - cross_entropy(X, Y)
+    terms = []
+    for row in (U[0], U[2]):
+        sharp = [p ** (1 / 0.4) for p in probabilities(row)]
+        target = [value / sum(sharp) for value in sharp]
+        said = probabilities(row)
+        terms.append(sum(t * math.log(t / p) for t, p in zip(target, said, strict=True)))
+    assert float(found) == pytest.approx(sum(terms) / 3, rel=1e-4)
+
+
+def test_flexmatch_lowers_the_threshold_of_what_is_learnt_less():
+    threshold = ByLearning(0.9)
+    threshold.begin(stand())
+    # One example of each of two classes is sure, and one is not: b = s / max(1, 3 - 2).
+    torch.testing.assert_close(threshold.limits(3, 3), torch.tensor([0.9, 0.9, 0.0]))
+    said = torch.tensor([[0.95, 0.03, 0.02], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
+    rows = torch.tensor([2, 3, 4])
+    assert threshold.chosen(stand(), said, rows).tolist() == [True, False, True]
+    threshold._last = torch.tensor([UNLABELLED, UNLABELLED, 0, 0, 1])
+    # b = 1 / 2 of the class that was taken once: M(b) = (1 / 2) / (3 / 2).
+    torch.testing.assert_close(threshold.limits(3, 3), torch.tensor([0.9, 0.3, 0.0]))
+
+
+def test_freematch_follows_what_is_said():
+    threshold = SelfAdaptive(momentum=0.5)
+    now = stand()
+    threshold.attach(now.model, SCHEMA)
+    said = torch.tensor([[0.8, 0.1, 0.1], [0.4, 0.3, 0.3]])
+    chosen = threshold.chosen(now, said, torch.tensor([2, 3]))
+    known = adaptive(now.model)
+    assert float(known.level) == pytest.approx(0.5 / 3 + 0.5 * 0.6)
+    third = 0.5 / 3
+    torch.testing.assert_close(known.share, torch.tensor([third + 0.3, third + 0.1, third + 0.1]))
+    torch.testing.assert_close(known.histogram, torch.tensor([third + 0.5, third, third]))
+    assert chosen.tolist() == [True, False]
+    strong = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    before = known.share / known.histogram
+    # Only class 0 is said: of p' / h' it alone is above 0.
+    wanted = float((before / before.sum())[1:].sum()) * math.log(1e-12)
+    found = unevenness(now.model, strong, torch.tensor([True, False]))
+    assert float(found) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_mean_teacher_follows_the_model():
+    method = Consistent(mixed(), Weight(3.0, 0), decay=0.9)
+    now = stand(method=method)
+    first = method.loss(now, BATCH, SEED)
+    torch.testing.assert_close(first, cross_entropy(X, Y))  # Both say the same.
+    with torch.no_grad():
+        now.model.weight.fill_(2.0)
+    found = method.loss(now, BATCH, SEED)
+    both = torch.cat([X, U])
+    apart = ((2 * both).softmax(1) - (1.1 * both).softmax(1)).square().mean()
+    torch.testing.assert_close(found, cross_entropy(2 * X, Y) + 3 * apart)
+    method.end(now)
+    assert now.model.get_submodule("teacher").weight == pytest.approx(0.9 * 1.1 + 0.2)
+
+
+def test_a_batch_holds_some_of_both_and_an_epoch_all():
+    prepared = {"x": torch.arange(12.0), "y": torch.tensor([0, 1] + [UNLABELLED] * 10)}
+    sharing = Mixed(lambda schema: Scores(), ratio=2, augmentation="none")
+    batches = list(sharing.batches(prepared, 2, torch.Generator()))
+    assert [len(batch["u"]) for batch in batches] == [4, 4, 2]
+    assert sorted(torch.cat([batch["u"] for batch in batches]).tolist()) == list(range(2, 12))
+    assert all(sorted(batch["y"].tolist()) == [0, 1] for batch in batches)
+    none = {"x": torch.arange(3.0), "y": torch.full((3,), UNLABELLED)}
+    [batch] = sharing.batches(none, 2, torch.Generator())
+    assert len(batch["x"]) == 0 and len(batch["u"]) == 3
+
+
+# Through the public door.
+
+
+def experiment(name, clients=3, rounds=3, **sections) -> Experiment:
+    data = {"source": "digits", "clients": clients, "labels": 150, "held_out": 0.2}
+    return Experiment(
+        experiment={"rounds": rounds, "seed": 4},
+        data=data | sections.pop("data", {}),
+        model=sections.pop("model", {"name": "mlp", "hidden": [32]}),
+        paradigm={"name": name, **sections.pop("paradigm", {})},
+        client={"batch_size": 10, "steps": 40, "optimizer": {"name": "sgd", "lr": 0.3}},
+        **sections,
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns(tmp_path, name):
+    result = umbel.simulate(experiment(name, rounds=5), out=tmp_path / "run")
+    assert evaluation(result.records[-1], "federated", "accuracy") > 0.5
+    assert not [tensor for tensor in result.model if tensor.startswith(("teacher", "thresholds"))]
+    told = result.records[-1]["metrics"]["train"]
+    if name in ("entropy", "mean-teacher", "mixmatch", "pi-model"):
+        assert "kept_count" not in told
+    else:
+        assert 0 <= told["right_count"] <= told["kept_count"] <= told["unlabelled_count"]
+        assert told["unlabelled_count"] > 1000
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_hidden_labels_reach_no_step(name):
+    """Lies about the labels that are hidden: only the count of right ones tells of them."""
+    shard = make_shards(experiment(name)).shard(0)
+    hidden = shard.arrays["y"] == UNLABELLED
+    assert 1000 > hidden.sum() > 100 and (shard.arrays[TRUTH] != UNLABELLED).all()
+    models, sums = [], []
+    for shift in (0, 3):
+        truth = np.where(hidden, (shard.arrays[TRUTH] + shift) % 10, shard.arrays[TRUTH])
+        paradigm: SemiSupervised = registry.build("paradigm", name, {}, small)
+        with torch_seeded(1, purpose="model"):
+            model = paradigm.build(shard.schema)
+        prepared = paradigm.prepare(replace(shard, arrays={**shard.arrays, TRUTH: truth}))
+        trainer = Trainer(paradigm, Plain(), Effort(2, None, 10, None))
+        run = LocalRun(model, {}, {}, {}, 9, prepared)
+        descent = GradientDescent(trainable(model), 0.1)
+        generator = torch.Generator().manual_seed(2)
+        with torch_seeded(3, purpose="torch"):
+            sums.append(trainer.train(prepared, run, descent, None, generator).metrics)
+        models.append(model.state_dict())
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+    for told in sums:
+        told.pop("right_count", None)
+    assert sums[0] == sums[1]
+
+
+def small(schema):
+    return registry.build("model", "mlp", {"hidden": [16]}, schema)
+
+
+@pytest.mark.parametrize("strategy", ["fedadam", "fedprox", "scaffold", "median"])
+@pytest.mark.parametrize("name", ["freematch", "mean-teacher"])
+def test_with_every_kind_of_strategy(tmp_path, name, strategy):
+    told = experiment(name, rounds=2, strategy={"name": strategy})
+    result = umbel.simulate(told, out=tmp_path / "run")
+    assert [row["status"] for row in result.records[-1]["clients"]] == ["ok"] * 3
+
+
+def test_two_workers_make_the_same_bits_and_counts(tmp_path):
+    told = experiment("freematch", rounds=2, data={"labelled": 0.1, "labels": None})
+    one = umbel.simulate(told, out=tmp_path / "one")
+    sections = told.model_dump(exclude_unset=True) | {"simulation": {"workers": 2}}
+    two = umbel.simulate(Experiment(**sections), out=tmp_path / "two")
+    assert one.sha256 == two.sha256
+    assert [r["metrics"] for r in one.records] == [r["metrics"] for r in two.records]
+
+
+def test_a_client_without_labels_takes_part_and_improves(tmp_path):
+    data = {"labels": None, "labelled_clients": 0.4, "labelled": 0.3}
+    threshold = {"threshold": 0.9}
+    told = experiment("pseudo-label", clients=5, rounds=12, data=data, paradigm=threshold)
+    result = umbel.simulate(told, out=tmp_path / "run")
+    counts = [client["examples"] for client in result.records[0]["clients"]]
+    assert len(counts) == 5 and min(counts) > 200
+    alone = experiment("supervised", clients=5, rounds=12, data=data)
+    without = umbel.simulate(alone, out=tmp_path / "alone")
+    found = [evaluation(r.records[-1], "federated", "accuracy") for r in (without, result)]
+    print(found)
+    assert found[1] > found[0] - 0.02 and found[1] > 0.8
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_client_with_all_its_labels_trains_as_with_supervised(tmp_path, name):
+    models = []
+    for paradigm in (name, "supervised"):
+        told = experiment(paradigm, rounds=2, data={"labels": None}, strategy="fedprox")
+        models.append(umbel.simulate(told, out=tmp_path / paradigm).model)
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[1])
+
+
+def test_only_the_server_has_labels(tmp_path):
+    """It has as many of each class as it may, and the clients lack those examples."""
+    data = {"labels": 100, "labels_at": "server", "held_out": 0.0, "source": "optdigits"}
+    told = experiment("fixmatch", data=data, rounds=1)
+    shards = make_shards(told)
+    found = load_dataset("optdigits")
+    assert sum(len(shards.shard(k)) for k in range(3)) == len(found.train["y"]) - 100
+    assert all((shards.shard(k).arrays["y"] == UNLABELLED).all() for k in range(3))
+    _, own = server_examples(told, found)
+    assert np.bincount(own.arrays["y"]).tolist() == [10] * 10
+    result = umbel.simulate(told, out=tmp_path / "run")
+    assert result.records[0]["metrics"]["train"]["unlabelled_count"] > 1000
+
+
+def test_labels_in_all_are_even_by_class():
+    told = experiment("fixmatch", clients=4, data={"labels": 57, "held_out": 0.0})
+    labels = np.concatenate([make_shards(told).shard(k).arrays["y"] for k in range(4)])
+    counts = np.bincount(labels[labels >= 0])
+    assert counts.sum() == 57 and set(counts) == {5, 6}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["paradigm.threshold=1.5"], r"paradigm.threshold: 1.5 is not in \[0, 1\]"),
+        (["paradigm.ratio=0"], "ratio: 0 is not at least 1"),
+        (["paradigm.augmentation=sharp"], "augmentation: 'sharp' is unknown"),
+        (["paradigm.augmentation={name='image', fip=true}"], "augmentation.fip: unknown"),
+        (["paradigm.augmentation={name='image', shift=2.0}"], r"shift: 2 is not in \[0, 1\)"),
+        (["paradigm.augmentation=text"], "text is for other examples; these take image"),
+        (["paradigm.augmentation=vector"], "vector is for other examples; these take image"),
+        (["data.labels=5000"], "data.labels: 5000 is more than the 1797 labels of digits"),
+        (["data.labelled=0.5"], "labels: in place of labelled"),
+        (["data.labels_at=server", "data.server=10"], '"server" needs labels, and no data.server'),
+    ],
+)
+def test_what_is_refused(tmp_path, settings, said):
+    path = tmp_path / "exp.toml"
+    path.write_text(experiment("fixmatch").to_toml())
+    with pytest.raises(BadInput, match=said):
+        umbel.simulate(load(path, settings), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_that_are_no_numbers_are_counted(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    x[[3, 17], 1] = np.nan
+    np.savez(tmp_path / "table.npz", x=x, y=np.arange(60) % 2)
+    told = experiment("fixmatch", clients=1, data={"source": str(tmp_path / "table.npz")})
+    with pytest.raises(BadInput, match="row 4, and 1 more: holds a value that is missing or not"):
+        umbel.simulate(told, out=tmp_path / "run")
