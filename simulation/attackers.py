@@ -116,7 +116,7 @@ class AttackedGrid(Grid):
     """A grid some of whose nodes agree on what they send in place of their updates.
 
     The attackers' replies of a round are held back until all of them have come, for they look
-    at one another's; a reply that is an error passes at once.
+    at one another's; a reply that is an error, or asks for what the client lacks, passes at once.
     """
 
     queues = True
@@ -130,6 +130,7 @@ class AttackedGrid(Grid):
         self._nodes = {ordered[index] for index in indices}
         self._round_of: dict[str, _Round] = {}
         self._held: set[str] = set()
+        self._asked: dict[tuple[int, str], tuple[str, _Round]] = {}
 
     def set_run(self, run: Run) -> None:
         self._grid.set_run(run)
@@ -160,11 +161,22 @@ class AttackedGrid(Grid):
             if message.metadata.message_type == "train"
             and message.metadata.dst_node_id in self._nodes
         ]
-        if asked:
-            model = Envelope.from_record(asked[0][1].content).groups["model"]
-            plot = _Round(len(sent), model, {identity for identity, _ in asked}, [])
+        first = [pair for pair in asked if not self._told_again(*pair)]
+        if first:
+            model = Envelope.from_record(first[0][1].content).groups["model"]
+            plot = _Round(len(sent), model, {identity for identity, _ in first}, [])
             self._round_of.update(dict.fromkeys(plot.waiting, plot))
         return identities
+
+    def _told_again(self, identity: str, message: Message) -> bool:
+        """Whether a message is to an attacker that asked for what it lacks, in the same round."""
+        asked = self._asked.pop((message.metadata.dst_node_id, message.metadata.group_id), None)
+        if asked is None:
+            return False
+        former, plot = asked
+        plot.waiting = plot.waiting - {former} | {identity}
+        self._round_of[identity] = plot
+        return True
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         passed: list[Message] = []
@@ -174,6 +186,11 @@ class AttackedGrid(Grid):
             identity = reply.metadata.reply_to_message_id
             plot = self._round_of.pop(identity, None)
             if plot is None:
+                passed.append(reply)
+                continue
+            if reply.has_content() and not _has_update(reply):
+                told = reply.metadata
+                self._asked[told.src_node_id, told.group_id] = identity, plot
                 passed.append(reply)
                 continue
             plot.waiting.discard(identity)
@@ -222,3 +239,7 @@ class AttackedGrid(Grid):
             reply.content = Envelope(envelope.header, groups).to_record()
             self._held.discard(reply.metadata.reply_to_message_id)
         return replies
+
+
+def _has_update(reply: Message) -> bool:
+    return "update" in Envelope.from_record(reply.content).groups

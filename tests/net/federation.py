@@ -49,5 +49,6 @@ class Federation:
     def ends(self, run) -> list[dict]:
         assert run.wait(DEADLINE) == 0, self.said()
         records = self.lab.records("run")
-        assert [failure for record in records for failure in record["failures"]] == []
+        failures = [failure for record in records for failure in record["failures"]]
+        assert failures == [], failures
         return records

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import hosts as hosts_module
 import pytest
 from federation import Federation
 from hosts import Hosts
-from lab import kill, wait_for
+from lab import DEADLINE, kill, wait_for
+
+from umbel.client.fleet import OFFLINE_SECONDS
 
 pytestmark = pytest.mark.skipif(bool(hosts_module.missing()), reason=hosts_module.missing())
 
@@ -75,12 +78,17 @@ def test_cut_in_mid_round_is_outlived(lab, hosts):
     federation = Federation(lab, hosts)
     run = federation.run(path)
     wait_for(gate.exists, "client at the gate")
+    cut = time.monotonic()
     for number in (2, 3, 4):
         hosts[number].cut()
     (lab.folder / "gate.open").touch()
     wait_for(lambda: "the run (" in federation.said(), "word of the cut")
     for number in (2, 3, 4):
         hosts[number].mend()
+    if time.monotonic() - cut > OFFLINE_SECONDS / 2:
+        # A machine as slow as this may take clients for dead meanwhile, as is promised.
+        assert run.wait(DEADLINE) == 0, federation.said()
+        return
     federation.ends(run)
     assert lab.sha256("run") == expected
 

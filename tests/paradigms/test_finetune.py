@@ -122,6 +122,18 @@ def test_the_rest_is_sent_once_and_only_to_who_lacks_it(backbone, tmp_path):
     assert seeded[0]["bytes_down"] == seeded[1]["bytes_down"] == records[1]["bytes_down"]
 
 
+def test_attackers_ask_for_what_they_lack_like_anybody(backbone, tmp_path):
+    """And then attack together, from the first round on, as those do that lack nothing."""
+    attack = {"attack": {"name": "sign_flip", "clients": 2}}
+    attacked = experiment(backbone, simulation=attack, strategy={"name": "median"})
+    records = umbel.simulate(attacked, out=tmp_path / "run").records
+    assert [record["failures"] for record in records] == [[], []]
+    honest = umbel.simulate(experiment(backbone, strategy={"name": "median"}), out=tmp_path / "h")
+    assert records[0]["bytes_down"] == honest.records[0]["bytes_down"]
+    assert records[0]["loss"] == honest.records[0]["loss"]
+    assert records[1]["loss"] > honest.records[1]["loss"]
+
+
 def test_a_large_backbone_costs_next_to_nothing_after_the_first_round(tmp_path):
     pytest.importorskip("torchvision")
     told = Experiment(
