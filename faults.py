@@ -122,10 +122,17 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
         return []
     from .strategies.cohort import cohort_faults
     from .strategies.fitting import unmet
+    from .strategies.parts import AsksServer
 
     faults = [f"name: {choice.name}: {fault}" for fault in unmet(made, experiment)]
-    own = experiment.data.server is not None
+    own = experiment.data.server is not None or experiment.data.labels_at == "server"
     faults += cohort_faults(made, experiment.data.clients, server_examples=own)
+    combine = getattr(made, "combine", None)
+    if experiment.data.labels_at == "server" and not isinstance(combine, AsksServer):
+        faults.append(
+            f"name: {choice.name} learns from the clients alone, and the server has all labels "
+            '(data.labels_at); take semifl, or labels_at = "clients"'
+        )
     return [f"{key}.{fault}" for fault in faults]
 
 

@@ -1,6 +1,7 @@
 """The named paradigms."""
 
-_SEMI = f"{__package__}.semi_supervised.recipes"
+_SURE = f"{__package__}.semi_supervised.recipes"
+_AGREE = f"{__package__}.semi_supervised.recipes_consistency"
 
 PARADIGMS = {
     "supervised": f"{__package__}.supervised:Supervised",
@@ -10,15 +11,17 @@ PARADIGMS = {
     "probe": f"{__package__}.transfer.probe:Probe",
     "relations": f"{__package__}.transfer.distill:Relations",
     "finetune": f"{__package__}.transfer.finetune:FineTune",
-    "entropy": f"{_SEMI}:entropy",
-    "fixmatch": f"{_SEMI}:fixmatch",
-    "flexmatch": f"{_SEMI}:flexmatch",
-    "freematch": f"{_SEMI}:freematch",
-    "mean-teacher": f"{_SEMI}:mean_teacher",
-    "mixmatch": f"{_SEMI}:mixmatch",
-    "pi-model": f"{_SEMI}:pi_model",
-    "pseudo-label": f"{_SEMI}:pseudo_label",
-    "self-training": f"{_SEMI}:self_training",
-    "uda": f"{_SEMI}:uda",
+    "entropy": f"{_AGREE}:entropy",
+    "fixmatch": f"{_SURE}:fixmatch",
+    "flexmatch": f"{_SURE}:flexmatch",
+    "freematch": f"{_SURE}:freematch",
+    "mean-teacher": f"{_AGREE}:mean_teacher",
+    "mixmatch": f"{_AGREE}:mixmatch",
+    "pi-model": f"{_AGREE}:pi_model",
+    "pseudo-label": f"{_SURE}:pseudo_label",
+    "self-training": f"{_SURE}:self_training",
+    "semifl": f"{_SURE}:semifl",
+    "svm": f"{_SURE}:svm",
+    "uda": f"{_SURE}:uda",
 }
 """The catalogue: a paradigm's name and where it stands."""

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy, log_softmax, multi_margin_loss
 
 from ...data.shard import UNLABELLED
 from ...schema import Schema
@@ -41,6 +41,8 @@ class Terms:
         sharpen: None for the likeliest class, or learn the probabilities, sharpened by this
             temperature.
         source: whose they are.
+        hinge: learn by the multi-class hinge loss, and be sure by the margin between the two best
+            scores, not by the probability of the best class.
     """
 
     weight: float = 1.0
@@ -48,6 +50,7 @@ class Terms:
     strong: bool = True
     sharpen: float | None = None
     source: Source = "model"
+    hinge: bool = False
 
     def __post_init__(self) -> None:
         if not self.weight >= 0:
@@ -77,14 +80,14 @@ class Confident:
         self._told = None
         rows = (stand.prepared["y"] == UNLABELLED).nonzero().flatten()
         if self._terms.source == "round" and len(rows):
-            said = scores(stand.model, stand.prepared["x"][rows]).softmax(dim=1)
+            said = self._said(scores(stand.model, stand.prepared["x"][rows]))
             self._told = said.new_zeros(len(stand.prepared["y"]), said.shape[1])
             self._told[rows] = said
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         u, model = batch["u"], stand.model
         if not len(u):
-            return labelled_loss(model(batch["x"]), batch["y"])
+            return self._labelled(model(batch["x"]), batch["y"])
         x = self._mixed.weak(batch["x"], generator)
         rows = batch["rows"][len(x) :]
         weak = self._mixed.weak(u, generator) if self._terms.strong else u
@@ -95,22 +98,33 @@ class Confident:
             said = self._told[rows]
         elif self._terms.strong:
             with torch.no_grad():
-                said = model(weak).softmax(dim=1)
+                said = self._said(model(weak))
         else:
-            said = ours.detach().softmax(dim=1)
+            said = self._said(ours.detach())
         chosen = self._threshold.chosen(stand, said, rows)
         labels = said.argmax(dim=1)
         self._mixed.count(chosen, labels, batch)
         term = (self._far(ours, said, labels) * chosen).mean()
         share = self._terms.weight * ramped(stand.round, self._terms.ramp)
-        loss = labelled_loss(logits[: len(x)], batch["y"]) + share * term
+        loss = self._labelled(logits[: len(x)], batch["y"]) + share * term
         return loss if self._extra is None else loss + self._extra(model, ours, chosen)
 
     def end(self, stand: Stand) -> None:
         self._told = None
 
+    def _said(self, logits: Tensor) -> Tensor:
+        """What a threshold and a pseudo-label go by: probabilities, or scores, (n, classes)."""
+        return logits if self._terms.hinge else logits.softmax(dim=1)
+
+    def _labelled(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self._terms.hinge and len(labels):
+            return multi_margin_loss(logits, labels)
+        return labelled_loss(logits, labels)
+
     def _far(self, ours: Tensor, said: Tensor, labels: Tensor) -> Tensor:
         """The loss of each example, (n,)."""
+        if self._terms.hinge:
+            return multi_margin_loss(ours, labels, reduction="none")
         if self._terms.sharpen is None:
             return cross_entropy(ours, labels, reduction="none")
         sharp = said.clamp(min=1e-12).log() / self._terms.sharpen

@@ -66,7 +66,8 @@ class MixMatch:
         inputs = torch.cat([self._mixed.weak(batch["x"], generator), *views])
         targets = torch.cat([known, *[guessed] * self._copies])
         partner = torch.randperm(len(inputs), generator=generator)
-        share = self._shares(len(inputs), generator)
+        share = beta_draws(self._alpha, len(inputs), generator)
+        share = torch.maximum(share, 1 - share)
         wide = share.view(-1, *[1] * (inputs.dim() - 1))
         inputs = wide * inputs + (1 - wide) * inputs[partner]
         targets = share.view(-1, 1) * targets + (1 - share.view(-1, 1)) * targets[partner]
@@ -80,13 +81,11 @@ class MixMatch:
     def end(self, stand: Stand) -> None:
         return None
 
-    def _shares(self, count: int, generator: torch.Generator) -> Tensor:
-        """`max(l, 1 - l)` for l from Beta(alpha, alpha), (n,)."""
-        # Two gamma draws make a beta one; torch's own takes the generator here.
-        shape = torch.full((2, count), self._alpha)
-        drawn = torch._standard_gamma(shape, generator=generator)
-        share = drawn[0] / drawn.sum(dim=0).clamp(min=1e-30)
-        return torch.maximum(share, 1 - share)
+
+def beta_draws(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """Draws (n,) from Beta(alpha, alpha): of two gamma draws, the share of the first."""
+    drawn = torch._standard_gamma(torch.full((2, count), alpha), generator=generator)
+    return drawn[0] / drawn.sum(dim=0).clamp(min=1e-30)
 
 
 def sharpened(probabilities: Tensor, temperature: float) -> Tensor:

@@ -55,6 +55,25 @@ class Fixed:
         return said.amax(dim=1) >= self._least
 
 
+class Margin:
+    """The best score is above the second by at least `least`, as a support vector machine's."""
+
+    def __init__(self, least: float) -> None:
+        if not least >= 0:
+            raise ValueError(f"margin: {least:g} is less than 0")
+        self._least = least
+
+    def attach(self, model: nn.Module, schema: Schema) -> None:
+        return None
+
+    def begin(self, stand: Stand) -> None:
+        return None
+
+    def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
+        best = said.topk(2, dim=1).values
+        return best[:, 0] - best[:, 1] >= self._least
+
+
 class ByLearning:
     """Lower for a class that is learnt less: `T(c) = M(b(c)) least`, with
     `b(c) = s(c) / max(max_c s(c), N - sum_c s(c))`, where s(c) counts the client's N unlabelled

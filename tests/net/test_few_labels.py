@@ -35,6 +35,7 @@ def network(tmp_path_factory):
         ("mean-teacher", "fedprox"),
         ("mixmatch", "scaffold"),
         ("pseudo-label", "median"),
+        ("mean-teacher", "rscfed"),
     ],
 )
 def test_same_bits_and_counts_as_in_simulation(network, tmp_path, name, strategy):

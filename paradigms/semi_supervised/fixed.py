@@ -1,0 +1,80 @@
+"""SemiFL's clients: the global model's sure pseudo-labels, fixed for a round, and mixed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ...data.shard import UNLABELLED
+from ...data.texts import TEXT
+from ...errors import BadInput
+from ...schema import Schema
+from ..base import Batch
+from .mixed import Mixed, labelled_loss, scores
+from .mixing import beta_draws
+from .semi import Stand
+
+
+class FixedAndMixed:
+    """`CE(y, f(x)) + CE(l(u), f(A(u))) + weight (s CE(l(u), f(m)) + (1 - s) CE(l(v), f(m)))` with
+    `m = s a(u) + (1 - s) a(v)`: u are the examples of which the received model is sure, l(u) what
+    it says of them, v others of them, and s drawn from Beta(alpha, alpha).
+
+    Paper: Diao, Ding and Tarokh 2022, SemiFL, arXiv 2106.01432, equations 3 to 6.
+    """
+
+    def __init__(self, mixed: Mixed, *, threshold: float, weight: float, alpha: float) -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: {threshold:g} is not in [0, 1]")
+        if not weight >= 0:
+            raise ValueError(f"weight: {weight:g} is less than 0")
+        if not alpha > 0:
+            raise ValueError(f"alpha: {alpha:g} is not above 0")
+        self._mixed = mixed
+        self._threshold, self._weight, self._alpha = threshold, weight, alpha
+        self._labels = torch.zeros(0, dtype=torch.int64)
+
+    def attach(self, model: nn.Module, schema: Schema) -> None:
+        if schema.dtype == TEXT and self._weight > 0:
+            raise BadInput("paradigm.weight: texts cannot be mixed; set it to 0")
+
+    def begin(self, stand: Stand) -> None:
+        labels = stand.prepared["y"]
+        self._labels = torch.full_like(labels, UNLABELLED)
+        rows = (labels == UNLABELLED).nonzero().flatten()
+        if len(rows):
+            top, said = scores(stand.model, stand.prepared["x"][rows]).softmax(dim=1).max(dim=1)
+            self._labels[rows] = torch.where(top >= self._threshold, said, UNLABELLED)
+
+    def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
+        model = stand.model
+        if not len(batch["u"]):
+            return labelled_loss(model(batch["x"]), batch["y"])
+        labels = self._labels[batch["rows"][len(batch["x"]) :]]
+        chosen = labels != UNLABELLED
+        self._mixed.count(chosen, labels, batch)
+        u, labels = batch["u"][chosen], labels[chosen]
+        x = self._mixed.weak(batch["x"], generator)
+        shown = self._mixed.strong(u, generator)
+        parts = [x, shown]
+        partner = torch.randperm(len(u), generator=generator)
+        share = float(beta_draws(self._alpha, 1, generator))
+        if self._weight > 0:
+            weak = self._mixed.weak(u, generator)
+            parts.append(share * weak + (1 - share) * weak[partner])
+        logits = model(torch.cat(parts))
+        loss = labelled_loss(logits[: len(x)], batch["y"])
+        if not len(u):
+            return loss
+        fixed = cross_entropy(logits[len(x) : len(x) + len(u)], labels)
+        if not self._weight:
+            return loss + fixed
+        mixture = logits[len(x) + len(u) :]
+        both = share * cross_entropy(mixture, labels) + (1 - share) * cross_entropy(
+            mixture, labels[partner]
+        )
+        return loss + fixed + self._weight * both
+
+    def end(self, stand: Stand) -> None:
+        return None
