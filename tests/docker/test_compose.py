@@ -65,6 +65,16 @@ def test_a_pretrained_backbone_is_fine_tuned(plain, tmp_path):
     assert plain.sha256() == simulated("examples/transfer.toml", 3, tmp_path / "run")
 
 
+def test_few_labels_are_enough(plain, tmp_path):
+    """The shards hold few labels, and how many pseudo-labels were right is told as in simulation."""
+    plain.up(experiment="examples/few-labels.toml")
+    plain.ended()
+    assert accuracy(plain.records()) > 0.85
+    assert plain.sha256() == simulated("examples/few-labels.toml", 3, tmp_path / "run")
+    last = plain.records()[-1]["metrics"]["train"]
+    assert 0.8 < last["right_count"] / last["kept_count"] <= 1
+
+
 def test_up_again_is_a_new_run_with_the_same_shards(plain, quick):
     plain.up(experiment="tests/docker/quick.toml")
     plain.ended()

@@ -27,6 +27,24 @@ def network(tmp_path_factory):
     lab.close()
 
 
+def test_a_server_that_alone_has_labels(tmp_path):
+    """It draws them from the data set, and no client has these examples."""
+    lab = Lab(tmp_path)
+    path = lab.experiment(
+        data={"clients": 2, "labels": 60, "labels_at": "server"},
+        paradigm={"name": "semifl", "threshold": 0.3},
+        strategy="semifl",
+        client={"steps": 10, "batch_size": 10, "optimizer": {"name": "sgd", "lr": 0.3}},
+    )
+    try:
+        expected = lab.umbel("simulate", path, "--out", "calm")[0]["model_sha256"]
+        result, _ = lab.umbel("up", path, "--out", "run")
+    finally:
+        lab.close()
+    assert result["model_sha256"] == expected
+    assert lab.records("run")[-1]["metrics"] == lab.records("calm")[-1]["metrics"]
+
+
 @pytest.mark.parametrize(
     ("name", "strategy"),
     [

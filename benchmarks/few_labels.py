@@ -1,0 +1,169 @@
+"""Fashion-MNIST with 100 or 400 labels in all: what the unlabelled examples are worth, and what
+federating them costs beside one place.
+
+Ten clients by Dirichlet(0.5), LeNet, three seeds: labels alone, every method, and all labels as
+the ceiling; each method with the same data in one place, too, for as many steps as all clients
+take.
+
+    python benchmarks/few_labels.py [METHOD ...] [--labels 100] [--seeds 3] [--out FOLDER]
+
+Needs `umbel data fetch fashion-mnist`. A run that is in the folder is not repeated, so that it goes
+on where it was interrupted. Prints a table, writes `few-labels.png`, and exits with 1 where the best
+of `fixmatch`, `freematch` and `semifl` is not 8 points above the labels alone at 100 labels,
+`pseudo-label` not 2, or a method more than 2 points below the one place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, TypeAlias
+
+import matplotlib
+
+import umbel
+from umbel.experiment import Experiment
+from umbel.rounds import evaluation
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+CLIENTS, ROUNDS, STEPS = 10, 60, 20
+ALONE, CEILING = "labels alone", "all labels"
+PICTURES = {"name": "image", "flip": True}
+METHODS: dict[str, dict[str, Any]] = {
+    ALONE: {"name": "supervised"},
+    "self-training": {"name": "self-training"},
+    "pseudo-label": {"name": "pseudo-label", "ramp": 20, "threshold": 0.7},
+    "entropy": {"name": "entropy", "ramp": 20},
+    "pi-model": {"name": "pi-model", "ramp": 20, "augmentation": PICTURES},
+    "mean-teacher": {"name": "mean-teacher", "ramp": 20, "augmentation": PICTURES},
+    "mixmatch": {"name": "mixmatch", "weight": 20.0, "augmentation": PICTURES},
+    "uda": {"name": "uda", "augmentation": PICTURES},
+    "fixmatch": {"name": "fixmatch", "threshold": 0.8, "augmentation": PICTURES},
+    "flexmatch": {"name": "flexmatch", "augmentation": PICTURES},
+    "freematch": {"name": "freematch", "augmentation": PICTURES},
+    "semifl": {"name": "semifl", "threshold": 0.8, "ratio": 7, "augmentation": PICTURES},
+    CEILING: {"name": "supervised"},
+}
+SURE = ("fixmatch", "freematch", "semifl")
+
+
+Accuracies: TypeAlias = dict[str, dict[int, list[float]]]
+"""By method and number of clients, of each seed."""
+
+
+def experiment(method: str, labels: int, clients: int, seed: int) -> Experiment:
+    server = method == "semifl"
+    data: dict[str, Any] = {"source": "fashion-mnist", "clients": clients, "held_out": 0.0}
+    if clients > 1:
+        data["partition"] = {"name": "dirichlet", "alpha": 0.5}
+    if method != CEILING:
+        data["labels"] = labels
+    if server:
+        data["labels_at"] = "server"
+    return Experiment(
+        experiment={"name": "few-labels", "rounds": ROUNDS, "seed": seed},
+        data=data,
+        model={"name": "lenet"},
+        paradigm=METHODS[method],
+        strategy={"name": "semifl" if server else "fedavg"},
+        client={
+            "steps": STEPS if clients > 1 else STEPS * CLIENTS,
+            "batch_size": 10,
+            "optimizer": {"name": "sgd", "lr": 0.03, "momentum": 0.9},
+        },
+        evaluation={"every": ROUNDS},
+    )
+
+
+def accuracy(method: str, labels: int, clients: int, seed: int, out: Path) -> float:
+    """On the test set after the last round; of a run that is there, what it found."""
+    folder = out / f"{method.replace(' ', '-')}-{labels}-{clients}-{seed}"
+    told = experiment(method, labels, clients, seed)
+    if not folder.exists():
+        result = umbel.simulate(told, out=folder)
+    else:
+        result = umbel.Result.open(folder)
+        if result.status != "finished":
+            result = umbel.simulate(told, resume=folder)
+    return float(evaluation(result.records[-1], "central", "accuracy") or 0.0)
+
+
+def rows(methods: list[str], labels: int, seeds: int, out: Path) -> Accuracies:
+    found: Accuracies = {}
+    for method in methods:
+        found[method] = {}
+        for clients in (CLIENTS, 1):
+            found[method][clients] = [
+                accuracy(method, labels, clients, seed, out) for seed in range(seeds)
+            ]
+        told = " | ".join(shown(found[method][clients]) for clients in (CLIENTS, 1))
+        print(f"| {method} | {labels} | {told} |", flush=True)
+    return found
+
+
+def shown(values: list[float]) -> str:
+    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.1f} %{spread}"
+
+
+def faults(found: Accuracies, labels: int) -> list[str]:
+    """What is not as it should be."""
+    means = {name: {n: mean(v) for n, v in by.items()} for name, by in found.items()}
+    said = [
+        f"{name} is {100 * (by[1] - by[CLIENTS]):.1f} points below one place"
+        for name, by in means.items()
+        if by[CLIENTS] < by[1] - 0.02
+    ]
+    if labels == 100 and ALONE in means:
+        floor = means[ALONE][CLIENTS]
+        sure = [means[name][CLIENTS] for name in SURE if name in means]
+        if sure and max(sure) < floor + 0.08:
+            said.append(f"the best is {100 * (max(sure) - floor):.1f} points above labels alone")
+        guessed = means.get("pseudo-label")
+        if guessed and guessed[CLIENTS] < floor + 0.02:
+            said.append(f"pseudo-label is {100 * (guessed[CLIENTS] - floor):.1f} points above")
+    return said
+
+
+def plot(found: dict[int, Accuracies], path: Path) -> None:
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for place, (labels, by_method) in enumerate(sorted(found.items())):
+        names = list(by_method)
+        for clients, mark in ((CLIENTS, "o"), (1, "x")):
+            middle = [100 * mean(by_method[name][clients]) for name in names]
+            where = [n + 0.12 * (2 * place - 1) for n in range(len(names))]
+            name = f"{labels} labels, {'ten clients' if clients > 1 else 'one place'}"
+            axes.plot(where, middle, mark, color=f"C{place}", label=name)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_ylabel("test accuracy (%)")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", help=f"of {', '.join(METHODS)}; default: all")
+    parser.add_argument("--labels", type=int, action="append", help="default: 100 and 400")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/few-labels"))
+    arguments = parser.parse_args()
+    methods = arguments.methods or list(METHODS)
+    if unknown := set(methods) - set(METHODS):
+        parser.error(f"no method {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
+    print("| method | labels | ten clients | one place |\n|---|---|---|---|")
+    found = {
+        labels: rows(methods, labels, arguments.seeds, arguments.out)
+        for labels in arguments.labels or (100, 400)
+    }
+    plot(found, arguments.out / "few-labels.png")
+    said = [f"{n} labels: {fault}" for n, by in found.items() for fault in faults(by, n)]
+    print("\n".join(said))
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
