@@ -12,9 +12,9 @@ test: $(VENV)/installed-all
 	$(BIN)/python -m pytest -n 2 -m "not slow and not docker and not browser"
 
 # Everything that this machine allows; the summary says what was left out, and why. The container
-# tests are one group: they run one after another, beside the rest.
+# tests are one group: they run one after another, mostly waiting, beside two workers for the rest.
 test-all: $(VENV)/installed-all
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 40
 
 # mypy looks for a folder named umbel; whatever this checkout is called, the link is.
 check: $(VENV)/installed-all
