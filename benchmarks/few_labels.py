@@ -8,9 +8,9 @@ take.
     python benchmarks/few_labels.py [METHOD ...] [--labels 100] [--seeds 3] [--out FOLDER]
 
 Needs `umbel data fetch fashion-mnist`. A run that is in the folder is not repeated, so that it
-goes on where it was interrupted. Prints a table, writes `few-labels.png`, and exits with 1 where the
-best of `fixmatch`, `freematch` and `semifl` is not 8 points above the labels alone at 100 labels,
-`pseudo-label` not 2, or a method more than 2 points below the one place.
+goes on where it was interrupted. Prints a table, writes `few-labels.png`, and exits with 1 where
+the best of `fixmatch`, `freematch` and `semifl` is not 8 points above the labels alone at 100
+labels, `pseudo-label` not 2, or a method more than 2 points below the one place.
 """
 
 from __future__ import annotations
