@@ -43,12 +43,27 @@ def learning(records: Sequence[Record]) -> list[Figure]:
         for record in records
         for values in (record.get("metrics") or {}).values()
         for name, value in (values or {}).items()
-        if number(value) is not None and name != "examples"
+        if number(value) is not None and name != "examples" and not name.endswith("_count")
     }
     first = headline_metric(records)
     order = [first, "loss", *sorted(names - {first, "loss"})]
-    figures = (_learning_figure(records, name) for name in order)
-    return [figure for figure in figures if figure.data]
+    figures = [_learning_figure(records, name) for name in order]
+    return [figure for figure in [*figures, _pseudo_labels(records)] if figure.data]
+
+
+def _pseudo_labels(records: Sequence[Record]) -> Figure:
+    """How many of the unlabelled examples were learnt from, and how many of those rightly."""
+
+    def share(record: Record, part: str, whole: str) -> float | None:
+        few, all_of_them = (evaluation(record, "train", f"{n}_count") for n in (part, whole))
+        return few / all_of_them if few is not None and all_of_them else None
+
+    kept = [(r["round"], share(r, "kept", "unlabelled")) for r in records]
+    right = [(r["round"], share(r, "right", "kept")) for r in records]
+    traces = line("kept", kept, COLOURS[0]) + line("right, of those kept", right, COLOURS[2])
+    layout: dict[str, Any] = {"xaxis": round_axis(records), "hovermode": "x unified"}
+    layout["yaxis"] = {"tickformat": ".0%", "rangemode": "tozero"}
+    return Figure("Pseudo-labels by round", traces, layout=layout)
 
 
 def _learning_figure(records: Sequence[Record], name: str) -> Figure:

@@ -34,6 +34,7 @@ from umbel.paradigms.semi_supervised.thresholds import (
 from umbel.randomness import torch_seeded
 from umbel.rounds import evaluation
 from umbel.schema import Schema
+from umbel.server import report_figures
 from umbel.strategies.local_parts import LocalRun, Plain
 from umbel.training.optimizers import GradientDescent
 from umbel.training.trainer import Effort, Trainer, trainable
@@ -285,6 +286,19 @@ def test_two_workers_make_the_same_bits_and_counts(tmp_path):
     two = umbel.simulate(Experiment(**sections), out=tmp_path / "two")
     assert one.sha256 == two.sha256
     assert [r["metrics"] for r in one.records] == [r["metrics"] for r in two.records]
+
+
+def test_the_report_draws_how_many_pseudo_labels_were_kept_and_right(tmp_path):
+    result = umbel.simulate(experiment("pseudo-label", rounds=2), out=tmp_path / "run")
+    learnt = report_figures.learning(result.records)
+    assert [figure.title for figure in learnt].count("Pseudo-labels by round") == 1
+    kept, right = (trace["y"] for trace in learnt[-1].data)
+    told = [record["metrics"]["train"] for record in result.records]
+    assert kept == [1.0, 1.0]
+    assert right == [row["right_count"] / row["kept_count"] for row in told]
+    plain = umbel.simulate(experiment("supervised", rounds=1), out=tmp_path / "plain")
+    titles = [figure.title for figure in report_figures.learning(plain.records)]
+    assert "Pseudo-labels by round" not in titles
 
 
 def test_a_client_without_labels_takes_part_and_improves(tmp_path):
