@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .sharding import PartitionedShards as PartitionedShards
     from .sharding import auxiliary_examples as auxiliary_examples
     from .sharding import central_test as central_test
+    from .sharding import check_labels as check_labels
     from .sharding import make_shards as make_shards
     from .sharding import server_examples as server_examples
     from .sources import resolve_source as resolve_source
@@ -37,6 +38,7 @@ _HOME_OF = {
     "ShardSource": "shard",
     "auxiliary_examples": "sharding",
     "central_test": "sharding",
+    "check_labels": "sharding",
     "fetch": "fetching",
     "load_dataset": "loading",
     "make_shards": "sharding",
@@ -57,6 +59,7 @@ __all__ = [
     "ShardSource",
     "auxiliary_examples",
     "central_test",
+    "check_labels",
     "fetch",
     "load_dataset",
     "make_shards",

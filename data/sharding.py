@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import registry
 from ..errors import BadInput
+from ..paradigms.catalogue import SEMI_SUPERVISED
 from ..randomness import numpy_generator
 from ..schema import Schema
 from .hiding import Hiding, labelled_rows, with_labels, without
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from ..experiment import Experiment
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
+Indices: TypeAlias = np.ndarray
+
+LOOKED_AT_ONCE = 1000
+"""The largest population whose labels are all looked at before a run."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,27 @@ class PartitionedShards:
             raise IndexError(f"client {index} of {self.clients}")
         chosen = self.partition(index)
         arrays = {name: array[chosen] for name, array in self.dataset.train.items()}
-        name = self.name(index)
         if self.hiding.hides:
-            # What the client holds out keeps its labels: it is for evaluation only.
-            rows, _ = held_out_rows(len(arrays["y"]), self.held_out, self.seed, name)
-            rng = numpy_generator(self.seed, purpose="labelled", client=name)
-            arrays[TRUTH] = arrays["y"].copy()
-            arrays["y"][rows] = self.hiding.kept(index, arrays["y"][rows], chosen[rows], rng)
-        return Shard(client=name, schema=self.schema, arrays=arrays)
+            truth = arrays["y"]
+            rows, labels = self._shown(index, chosen, truth)
+            arrays |= {TRUTH: truth, "y": truth.copy()}
+            arrays["y"][rows] = labels
+        return Shard(client=self.name(index), schema=self.schema, arrays=arrays)
+
+    def labels(self, index: int) -> np.ndarray:
+        """The label codes that one client trains on, -1 where it has none."""
+        chosen = self.partition(index)
+        return self._shown(index, chosen, self.dataset.train["y"][chosen])[1]
+
+    def _shown(self, index: int, chosen: Indices, truth: Indices) -> tuple[list[int], Indices]:
+        """A client's training rows and the labels it has for them. What it holds out keeps its
+        labels: it is for evaluation only."""
+        name = self.name(index)
+        rows, _ = held_out_rows(len(truth), self.held_out, self.seed, name)
+        if not self.hiding.hides:
+            return rows, truth[rows]
+        rng = numpy_generator(self.seed, purpose="labelled", client=name)
+        return rows, self.hiding.kept(index, truth[rows], chosen[rows], rng)
 
 
 def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> PartitionedShards:
@@ -94,6 +112,33 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         hiding=Hiding(data.labelled, rows, with_labels(experiment)),
         held_out=data.held_out,
     )
+
+
+def check_labels(experiment: Experiment, shards: PartitionedShards) -> str:
+    """A warning that names the classes of which no client trains on a label; empty where there are
+    none, or nothing is hidden, or the population is too large to be looked at.
+
+    Raises BadInput where nobody has a label, or the paradigm is for some without and there are
+    none.
+    """
+    data, name = experiment.data, experiment.paradigm.name
+    whole = not shards.hiding.hides and (shards.dataset.train["y"] != UNLABELLED).all()
+    if whole and name in SEMI_SUPERVISED:
+        raise BadInput(
+            f"paradigm.name: {name} learns from examples without a label, and all of these have "
+            "one; hide some (data.labels, data.labelled), or take supervised"
+        )
+    if not shards.hiding.hides or len(shards) > LOOKED_AT_ONCE or data.labels_at == "server":
+        return ""
+    codes = {int(code) for k in range(len(shards)) for code in np.unique(shards.labels(k))}
+    classes = shards.schema.classes
+    lacking = [name for code, name in enumerate(classes) if code not in codes]
+    if len(lacking) == len(classes) and data.server is None:
+        raise BadInput("data.labelled: no client has a label; raise it, or set data.labels")
+    if not lacking:
+        return ""
+    shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+    return f"no client has a label of {shown}; none of them can be learnt from labels"
 
 
 def central_test(

@@ -3,14 +3,7 @@
 _SURE = f"{__package__}.semi_supervised.recipes"
 _AGREE = f"{__package__}.semi_supervised.recipes_consistency"
 
-PARADIGMS = {
-    "supervised": f"{__package__}.supervised:Supervised",
-    "forest": f"{__package__}.transfer.forest:RandomForest",
-    "distill": f"{__package__}.transfer.distill:Distill",
-    "instances": f"{__package__}.transfer.instances:Instances",
-    "probe": f"{__package__}.transfer.probe:Probe",
-    "relations": f"{__package__}.transfer.distill:Relations",
-    "finetune": f"{__package__}.transfer.finetune:FineTune",
+SEMI_SUPERVISED = {
     "entropy": f"{_AGREE}:entropy",
     "fixmatch": f"{_SURE}:fixmatch",
     "flexmatch": f"{_SURE}:flexmatch",
@@ -23,5 +16,17 @@ PARADIGMS = {
     "semifl": f"{_SURE}:semifl",
     "svm": f"{_SURE}:svm",
     "uda": f"{_SURE}:uda",
+}
+"""Those that learn from examples without a label beside others."""
+
+PARADIGMS = {
+    "supervised": f"{__package__}.supervised:Supervised",
+    "distill": f"{__package__}.transfer.distill:Distill",
+    "finetune": f"{__package__}.transfer.finetune:FineTune",
+    "forest": f"{__package__}.transfer.forest:RandomForest",
+    "instances": f"{__package__}.transfer.instances:Instances",
+    "probe": f"{__package__}.transfer.probe:Probe",
+    "relations": f"{__package__}.transfer.distill:Relations",
+    **SEMI_SUPERVISED,
 }
 """The catalogue: a paradigm's name and where it stands."""

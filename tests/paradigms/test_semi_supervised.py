@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from umbel.paradigms.semi_supervised.fixed import FixedAndMixed
 from umbel.paradigms.semi_supervised.mixed import Mixed
 from umbel.paradigms.semi_supervised.mixing import beta_draws
 from umbel.paradigms.semi_supervised.recipes import unevenness
-from umbel.paradigms.semi_supervised.semi import SemiSupervised, Stand
+from umbel.paradigms.semi_supervised.semi import Stand
 from umbel.paradigms.semi_supervised.thresholds import (
     ByLearning,
     Fixed,
@@ -35,6 +36,7 @@ from umbel.randomness import torch_seeded
 from umbel.rounds import evaluation
 from umbel.schema import Schema
 from umbel.server import report_figures
+from umbel.server.observer import Silent
 from umbel.strategies.local_parts import LocalRun, Plain
 from umbel.training.optimizers import GradientDescent
 from umbel.training.trainer import Effort, Trainer, trainable
@@ -250,21 +252,28 @@ def test_hidden_labels_reach_no_step(name):
     models, sums = [], []
     for shift in (0, 3):
         truth = np.where(hidden, (shard.arrays[TRUTH] + shift) % 10, shard.arrays[TRUTH])
-        paradigm: SemiSupervised = registry.build("paradigm", name, {}, small)
-        with torch_seeded(1, purpose="model"):
-            model = paradigm.build(shard.schema)
-        prepared = paradigm.prepare(replace(shard, arrays={**shard.arrays, TRUTH: truth}))
-        trainer = Trainer(paradigm, Plain(), Effort(2, None, 10, None))
-        run = LocalRun(model, {}, {}, {}, 9, prepared)
-        descent = GradientDescent(trainable(model), 0.1)
-        generator = torch.Generator().manual_seed(2)
-        with torch_seeded(3, purpose="torch"):
-            sums.append(trainer.train(prepared, run, descent, None, generator).metrics)
+        lying = replace(shard, arrays={**shard.arrays, TRUTH: truth})
+        model, told = trained(name, lying)
         models.append(model.state_dict())
+        sums.append(told)
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
     for told in sums:
         told.pop("right_count", None)
     assert sums[0] == sums[1]
+
+
+def trained(name, shard):
+    """A model that a client has trained for two epochs of a late round, and its metric sums."""
+    paradigm = registry.build("paradigm", name, {}, small)
+    with torch_seeded(1, purpose="model"):
+        model = paradigm.build(shard.schema)
+    prepared = paradigm.prepare(shard)
+    trainer = Trainer(paradigm, Plain(), Effort(2, None, 10, None))
+    run = LocalRun(model, {}, {}, {}, 9, prepared)
+    descent = GradientDescent(trainable(model), 0.1)
+    generator = torch.Generator().manual_seed(2)
+    with torch_seeded(3, purpose="torch"):
+        return model, trainer.train(prepared, run, descent, None, generator).metrics
 
 
 def small(schema):
@@ -315,14 +324,10 @@ def test_a_client_without_labels_takes_part_and_improves(tmp_path):
     assert found[1] > found[0] - 0.02 and found[1] > 0.8
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_client_with_all_its_labels_trains_as_with_supervised(tmp_path, name):
-    models = []
-    if name == "svm":
-        pytest.skip("its loss is another")
-    for paradigm in (name, "supervised"):
-        told = experiment(paradigm, rounds=2, data={"labels": None}, strategy="fedprox")
-        models.append(umbel.simulate(told, out=tmp_path / paradigm).model)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "svm"])
+def test_a_client_with_all_its_labels_trains_as_with_supervised(name):
+    shard = make_shards(experiment("supervised", data={"labels": None})).shard(0)
+    models = [trained(paradigm, shard)[0].state_dict() for paradigm in (name, "supervised")]
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[1])
 
 
@@ -376,6 +381,32 @@ def test_what_is_refused(tmp_path, settings, said):
     with pytest.raises(BadInput, match=said):
         umbel.simulate(load(path, settings), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_nothing_to_learn_from_is_refused(tmp_path):
+    none = experiment("fixmatch", data={"labels": None, "labelled": 0.0})
+    with pytest.raises(BadInput, match="data.labelled: no client has a label; raise it"):
+        umbel.simulate(none, out=tmp_path / "run")
+    all_of_them = experiment("fixmatch", data={"labels": None})
+    with pytest.raises(BadInput, match="fixmatch learns from examples without a label, and all"):
+        umbel.simulate(all_of_them, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_nobody_has_a_label_of_is_named(tmp_path):
+    class Notes(Silent):
+        said: ClassVar[list[str]] = []
+
+        def note(self, text):
+            self.said.append(text)
+
+    umbel.simulate(
+        experiment("fixmatch", rounds=1, data={"labels": 4, "held_out": 0.0}),
+        out=tmp_path / "run",
+        observer=Notes(),
+    )
+    [warning] = [text for text in Notes.said if "no client has a label of" in text]
+    assert warning.count(",") >= 4 and "and 1 more; none of them" in warning
 
 
 def test_features_that_are_no_numbers_are_counted(tmp_path):
