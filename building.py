@@ -12,6 +12,7 @@ from .errors import BadInput
 from .paradigms.base import Paradigm
 from .randomness import torch_seeded
 from .schema import Schema
+from .tensors import Tensors
 
 if TYPE_CHECKING:
     from .data.shard import Shard
@@ -41,6 +42,15 @@ class Models:
                 "teacher.weights: missing; the teacher must have been trained for the same classes"
             )
         return _built(self._teacher, schema, "teacher", whole=whole)
+
+    def weights(self) -> Tensors:
+        """What the file of `model.weights` holds, for a paradigm that makes its model itself; empty
+        where none is named, or where a server sends what was in it."""
+        if self._model.weights is None:
+            return {}
+        from .models.weights import read_weights
+
+        return read_weights(Path(self._model.weights))
 
     def auxiliary(self, schema: Schema, count: int) -> Shard | None:
         """So many examples of `data.auxiliary`; None where they come with a server's messages."""

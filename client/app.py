@@ -196,7 +196,8 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
             totals = task.groups.get("statistics", {})
             request = LocalRequest(task.round, totals, _group(state, "paradigm"), generator)
             result = paradigm.local_update(bench.model, place.train, request)
-            groups = {"update": _update(bench, place, task), "statistics": result.statistics}
+            update = _update(bench, place, task) if bench.sends_model else {}
+            groups = {"update": update, "statistics": result.statistics}
             keep = _named("paradigm", result.state) | _named("kept", bench.values(bench.kept))
             return _Trained(_full(groups), result.examples, result.metrics, 0, keep)
         optimizer, rate = bench.optimizer(task.round)

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from ..errors import UmbelError
 from ..gain import ALONE, RUN, UNTOUCHED, told_as
-from ..paradigms.base import LocalRequest, MetricSums, SharesStatistics, UpdatesLocally
+from ..paradigms.base import (
+    AbsorbsTotal,
+    LocalRequest,
+    LooksBeside,
+    MetricSums,
+    SharesStatistics,
+    UpdatesLocally,
+)
 from ..randomness import torch_generator, torch_seeded
 from ..strategies.local_parts import LocalRun, Plain
 from ..tensors import Tensors
@@ -29,6 +36,8 @@ def score(bench: Workbench, place: Workplace, round: int) -> MetricSums:
     bench.model.eval()
     seed = bench.experiment.experiment.seed
     with torch_seeded(seed, purpose="evaluate", round=round, client=place.client):
+        if isinstance(bench.paradigm, LooksBeside):
+            return bench.paradigm.evaluate_beside(bench.model, place.held_out, place.train)
         return bench.paradigm.evaluate(bench.model, place.held_out)
 
 
@@ -82,6 +91,9 @@ def _train_alone(bench: Workbench, place: Workplace, rounds: int) -> None:
                 request = LocalRequest(round, totals, state, generator)
                 result = paradigm.local_update(bench.model, place.train, request)
                 totals, state = _summed(result.statistics), _copied(result.state)
+                if isinstance(paradigm, AbsorbsTotal):
+                    paradigm.absorb(bench.model, totals, round)
+                    totals = {}
                 continue
             optimizer, rate = bench.optimizer(round)
             own = LocalRun(bench.model, {}, {}, {}, round, place.train, rate)

@@ -42,7 +42,7 @@ def release(
     header = _told(policy, kind, reply.header)
     update = reply.groups.get("update", {})
     _check_names(policy.leave, reply.groups)
-    if policy.leave.clip_norm is None:
+    if policy.leave.clip_norm is None or not update:
         return Envelope(header, reply.groups)
     update = bounded(update, received.get("model", {}), policy.leave)
     header["clip_norm"] = policy.leave.clip_norm

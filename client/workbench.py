@@ -15,6 +15,7 @@ from .. import registry
 from ..building import build_model, build_paradigm
 from ..data.shard import Shard, held_out_rows
 from ..paradigms.base import (
+    AbsorbsTotal,
     Descends,
     Prepared,
     ScalesRates,
@@ -67,6 +68,7 @@ class Workbench:
         self.paradigm = build_paradigm(experiment, told=True)
         self.shares_statistics = isinstance(self.paradigm, SharesStatistics)
         self.updates_locally = isinstance(self.paradigm, UpdatesLocally)
+        self.sends_model = not isinstance(self.paradigm, AbsorbsTotal)
         self.model = build_model(self.paradigm, experiment, schema)
         client = experiment.client
         effort = Effort(client.epochs, client.steps, client.batch_size, client.clip_norm)

@@ -121,12 +121,12 @@ def _gain(gain: Gain | None) -> dict[str, str]:
 
 
 def _model(trained: Trained, sha256: str) -> dict[str, str]:
-    schema, model = trained.schema, trained.experiment.model
+    schema = trained.schema
     names = [f"`{literal(name)}`" for name in schema.classes[:SHOWN_CLASSES]]
     more = ", ..." if len(schema.classes) > SHOWN_CLASSES else ""
     columns = [f"`{literal(name)}`" for name in schema.features[:SHOWN_CLASSES]]
     return {
-        "architecture": _named(model.name, model.parameters),
+        "architecture": _architecture(trained),
         "parameters": f"{trained.parameters:,}",
         "input": _input(trained),
         "columns": ", ".join(columns) + (", ..." if len(schema.features) > SHOWN_CLASSES else ""),
@@ -192,6 +192,14 @@ def _travelled(trained: Trained) -> dict[str, str]:
         "all messages from the clients": f"{up:,} bytes",
         "all messages to the clients": f"{down:,} bytes",
     }
+
+
+def _architecture(trained: Trained) -> str:
+    """The experiment's model or, of a paradigm that has its own, that."""
+    if hasattr(trained.model, "arguments"):
+        return f"`{type(trained.model).__name__}`"
+    model = trained.experiment.model
+    return _named(model.name, model.parameters)
 
 
 def _versions(trained: Trained) -> dict[str, str]:

@@ -82,8 +82,10 @@ class Trained:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learnt, adapters not counted."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        """How many numbers are learnt, adapters not counted; of a model that no descent moves, how
+        many it has."""
+        learnt = list(self.model.parameters()) or self.model.buffers()
+        return sum(value.numel() for value in learnt)
 
 
 def _schema(folder: Path, experiment: Experiment, environment: Mapping[str, Any]) -> Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,9 @@ def _with_umbel(trained: Trained) -> str:
     parameters = literal(without_folders(model.parameters))
     shape = tuple(sample_inputs(trained.model, schema).shape[1:])
     features = f", {literal(schema.features)}" if schema.features else ""
+    arguments = getattr(trained.model, "arguments", None)
+    if arguments is not None:
+        return _with_class(type(trained.model), arguments, shape)
     return "\n".join(
         [
             "import torch",
@@ -149,6 +153,21 @@ def _with_umbel(trained: Trained) -> str:
             f"classes = {literal(schema.classes)}",
             f"schema = Schema({known}{features})",
             f'model = registry.build("model", {literal(model.name)}, {parameters}, schema)',
+            'model.load_state_dict(load_file("model.safetensors"))',
+            f"scores = model.eval()(torch.zeros(1, {', '.join(map(str, shape))}))",
+        ]
+    )
+
+
+def _with_class(kind: type, arguments: Sequence[Any], shape: Sequence[int]) -> str:
+    """For a model that is the paradigm's own."""
+    return "\n".join(
+        [
+            "import torch",
+            "from safetensors.torch import load_file",
+            f"from {kind.__module__} import {kind.__name__}",
+            "",
+            f"model = {kind.__name__}({', '.join(map(literal, arguments))})",
             'model.load_state_dict(load_file("model.safetensors"))',
             f"scores = model.eval()(torch.zeros(1, {', '.join(map(str, shape))}))",
         ]

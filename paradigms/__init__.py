@@ -1,6 +1,7 @@
 """Paradigms: what a client learns from its own shard; see `base` for the contract."""
 
 from .base import (
+    AbsorbsTotal,
     Batch,
     Descends,
     LocalRequest,
@@ -14,6 +15,7 @@ from .base import (
 from .supervised import Supervised
 
 __all__ = [
+    "AbsorbsTotal",
     "Batch",
     "Descends",
     "LocalRequest",

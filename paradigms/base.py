@@ -183,6 +183,45 @@ class UpdatesLocally(Protocol):
 
 
 @runtime_checkable
+class AbsorbsTotal(UpdatesLocally, Protocol):
+    """A paradigm whose model is made of what the clients' statistics come to, and of nothing else.
+
+    Clients send no tensors of the model's back. At the end of a round the server has the model
+    `absorb` the total, and the next round's clients get that model, and no total.
+    """
+
+    def least_rounds(self, model: nn.Module) -> int:
+        """The fewest rounds after which a model that was just built is one."""
+        ...
+
+    def fault(self, model: nn.Module, statistics: Tensors) -> str:
+        """Why these cannot be a client's in a round that begins with this model; empty where they
+        can."""
+        ...
+
+    def gather(self, total: Tensors, more: Tensors) -> None:
+        """Take a client's statistics into the total, in place; it is empty at first."""
+        ...
+
+    def absorb(self, model: nn.Module, total: Tensors, round: int) -> str:
+        """Move the model that a round (from 1) began with by the round's total; returns what the
+        user should be told, or an empty string. Raises UmbelError where there is no such model,
+        BadInput where that is the experiment's fault."""
+        ...
+
+
+@runtime_checkable
+class LooksBeside(Protocol):
+    """A paradigm that judges a client's new examples by those that the client trains on."""
+
+    def evaluate_beside(
+        self, model: nn.Module, prepared: Prepared, training: Prepared
+    ) -> MetricSums:
+        """As `evaluate`, beside the client's prepared training examples."""
+        ...
+
+
+@runtime_checkable
 class SharesStatistics(Protocol):
     """A paradigm whose clients send sums over their examples beside the model.
 

@@ -22,13 +22,15 @@ from .drivers import Driver
 from .evaluation import CentralTest, EarlyStop
 from .gain import first_weights, measure_gain, measures_gain
 from .observer import Observer
-from .phases import Evaluated, Phases, TrainedRound
+from .outcomes import Evaluated, TrainedRound
+from .phases import Phases
 from .population import Population
 from .record import RunFolder
 from .rest import Rest
 from .side import OwnExamples
 from .stages import Stages
 from .stopwatch import Stopwatch
+from .sums import sums_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class _Run:
                 "and with this paradigm.train more travel later"
             )
         self._statistics: Tensors = {}
+        rounds, note = experiment.experiment.rounds, setting.observer.note
+        self._sums = sums_of(self._paradigm, module, rounds, note)
         self._stop = EarlyStop.of(experiment)
         wanted = test if experiment.evaluation.central else None
         self._test = None if wanted is None else CentralTest(self._paradigm, module, wanted)
@@ -116,7 +120,7 @@ class _Run:
         }
         self._phases = Phases(setting.grid, population, setting.driver, experiment, task)
         self._phases.observer = setting.observer
-        self._phases.adopt = self._adopt
+        self._phases.adopt, self._phases.sums = self._adopt, self._sums
         self._phases.spool = setting.folder.path
         self._phases.rest = Rest(self._model, self._stages.names(1))
 
@@ -144,6 +148,7 @@ class _Run:
         trained = self._phases.train(round, model, self._statistics, seconds)
         self._model = {**self._model, **trained.model}
         self._statistics = trained.statistics
+        self._model |= self._sums.absorb(self._model, self._statistics, round)
         metrics: dict[str, Any] = {"train": trained.metrics}
         evaluated = Evaluated()
         every = self._experiment.evaluation.every

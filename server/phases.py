@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,39 +19,17 @@ from .evaluation import means, total
 from .exchange import Reply, exchange
 from .observer import Observer, Silent
 from .ordering import InOrder, Parcel
+from .outcomes import Evaluated, TrainedRound
 from .population import Population
 from .rest import Rest
-from .validation import add_statistics, check_statistics, read_metrics, read_update
+from .sums import Sums
+from .validation import read_metrics, read_update
 from .watching import watch_for
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
 
 Timed = Callable[[str], AbstractContextManager[None]]
-
-
-@dataclass
-class TrainedRound:
-    """What a training phase gave; `clients` has one row for each member of the cohort."""
-
-    model: Tensors = field(default_factory=dict)
-    statistics: Tensors = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    clients: list[dict[str, Any]] = field(default_factory=list)
-    bytes_up: int = 0
-    bytes_down: int = 0
-    attempts: int = 1
-
-
-@dataclass
-class Evaluated:
-    """What an evaluation phase gave; `sums` are the clients' own, by their names."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    sums: list[tuple[str, dict[str, float]]] = field(default_factory=list)
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    bytes_up: int = 0
-    bytes_down: int = 0
 
 
 class Phases:
@@ -76,6 +53,7 @@ class Phases:
         """Takes the model as it lies in the message that the cohort gets."""
         self.spool: Path | None = None
         self.rest = Rest({}, ())
+        self.sums = Sums()
 
     def train(
         self, round: int, model: Tensors, statistics: Tensors, seconds: Timed
@@ -178,7 +156,8 @@ class Phases:
     def _collect(
         self, round: int, cohort: Cohort, members: list[int], model: Tensors, statistics: Tensors
     ) -> tuple[TrainedRound, int]:
-        groups = {"model": model, "statistics": statistics, "context": cohort.context}
+        told = self.sums.told(statistics)
+        groups = {"model": model, "statistics": told, "context": cohort.context}
         record, size = self._envelope(round, groups, {"config": dict(cohort.config)})
         self._share(record, model)
         result = TrainedRound(bytes_down=size * len(members))
@@ -187,7 +166,8 @@ class Phases:
         sums: list[Mapping[str, float]] = []
         places = dict(zip(members, cohort.positions, strict=True))
         good = 0
-        self._driver.begin(round, model)
+        returned = self.sums.begin(model)
+        self._driver.begin(round, returned)
         watch = watch_for(self.observer, f"round {round}", self._population.name, size)
         with InOrder(members, folder=self.spool) as order:
             again = self.rest.supply(record)
@@ -202,7 +182,7 @@ class Phases:
                 for node, due in turns:
                     if due is not None:
                         sender = Sender(node, places[node])
-                        sums += self._accept(sender, due, model, result)
+                        sums += self._accept(sender, due, returned, result)
                     del due
                 if enough:
                     replies.close()
@@ -235,17 +215,18 @@ class Phases:
                 self._fail(name, "spare", "enough others had answered", result)
 
     def _accept(
-        self, sender: Sender, parcel: Parcel, model: Tensors, result: TrainedRound
+        self, sender: Sender, parcel: Parcel, returned: Tensors, result: TrainedRound
     ) -> list[Mapping[str, float]]:
-        """Fold an update in; its metrics, or none of one that is refused."""
+        """Fold an update of the tensors that clients send back in; its metrics, or none of one that
+        is refused."""
         client = self._population.name(sender.node)
-        expected = self._driver.expected(model)
+        expected = self._driver.expected(returned)
         try:
             limit = self._experiment.server.max_examples
             update = read_update(parcel, client, expected, limit)
-            check_statistics(result.statistics, update.statistics)
+            self.sums.check(result.statistics, update.statistics)
             self._driver.fold(update, sender)
-            add_statistics(result.statistics, update.statistics)
+            self.sums.add(result.statistics, update.statistics)
         except UpdateRefused as refusal:
             self._fail(client, "refused", str(refusal), result)
             return []

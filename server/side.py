@@ -55,7 +55,7 @@ class OwnExamples:
         stay at the clients, are as at the start."""
         self._load(model)
         self._model.eval()
-        with _one_thread():
+        with one_thread():
             return means(self._paradigm.evaluate(self._model, self._prepared))
 
     def train(self, model: Tensors, round: int) -> Tensors:
@@ -69,7 +69,7 @@ class OwnExamples:
         optimizer, rate = self._optimizers.make(self._model, round)
         run = LocalRun(self._model, model, {}, {}, round, self._prepared, rate)
         generator = torch_generator(self._seed, purpose="server's training", round=round)
-        with _one_thread(), torch_seeded(self._seed, purpose="server's torch", round=round):
+        with one_thread(), torch_seeded(self._seed, purpose="server's torch", round=round):
             self._trainer.train(self._prepared, run, optimizer, None, generator)
         trained = self._model.state_dict()
         return {name: trained[name].clone() for name in model}
@@ -79,7 +79,7 @@ class OwnExamples:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The number of threads changes sums in their last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

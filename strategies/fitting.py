@@ -9,8 +9,10 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from .. import registry
+from .combine import WeightedMean
 from .local_parts import Plain, parts_of
 from .parts import CountsSteps, Need
+from .step import Replace
 
 ASKED: Mapping[str, tuple[str, ...]] = {
     "select": ("__call__",),
@@ -46,7 +48,8 @@ def unmet(strategy: object, experiment: object) -> list[str]:
         hint = "; call it to make one" if callable(strategy) else ""
         return [f"it is a {type(strategy).__name__}, not a strategy{hint}"]
     needs: tuple[Need, ...] = getattr(strategy, "needs", ())
-    faults = _idle(strategy, experiment) + _unpooled(strategy, experiment)
+    faults = _useless(strategy, experiment) or _idle(strategy, experiment)
+    faults += _unpooled(strategy, experiment)
     return faults + [
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
@@ -72,6 +75,23 @@ def _idle(strategy: object, experiment: object) -> list[str]:
     return [
         f"it changes how clients descend, and the paradigm {choice.name} does not descend; "
         "take fedavg, or another that only combines updates"
+    ]
+
+
+def _useless(strategy: object, experiment: object) -> list[str]:
+    """Whether a strategy would combine what a paradigm's clients do not send: its server makes the
+    model of sums, which must stay as they are."""
+    choice = getattr(experiment, "paradigm", None)
+    if choice is None or not hasattr(registry.resolve("paradigm", choice.name), "absorb"):
+        return []
+    parts = (getattr(strategy, name, None) for name in ("local", "chain", "combine", "step"))
+    local, chain, combine, step = parts
+    alone = local is not None and local.plain and chain is not None and not chain.links
+    if alone and type(combine) is WeightedMean and type(step) is Replace:
+        return []
+    return [
+        f"the model of the paradigm {choice.name} is made of sums over all clients, and there is "
+        "nothing to combine; take fedavg"
     ]
 
 

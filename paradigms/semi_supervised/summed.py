@@ -1,0 +1,120 @@
+"""What paradigms share whose model is made of sums over all clients' examples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...data.shard import TRUTH, UNLABELLED, Shard
+from ...data.tensors import to_inputs
+from ...data.texts import TEXT
+from ...errors import BadInput
+from ...schema import Schema
+from ...tensors import Tensors
+from ..base import Batch, MetricSums, Prepared
+from ..supervised import Supervised
+
+PROGRESS = "progress"
+"""The part of a model that says how far it is made; none of the result."""
+
+
+class Models(Protocol):
+    """Makes the experiment's model, and gets the tensors of the file that it names."""
+
+    def __call__(self, schema: Schema) -> nn.Module: ...
+
+    def weights(self) -> Tensors: ...
+
+
+class Progress(nn.Module):
+    """How far a model is made: `stage` counts its rounds until each is like the one before."""
+
+    stage: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("stage", torch.zeros((), dtype=torch.int64))
+
+
+def stage_of(model: nn.Module) -> Tensor:
+    """The stage () of a model to which `Progress` was added."""
+    return cast("Progress", model.get_submodule(PROGRESS)).stage
+
+
+class Summed:
+    """A shard with all its examples; no batches and no loss, for nothing descends.
+
+    A prepared shard has `x` (n, ...) as a model takes it, `y` (n,) with -1 for no label, and, where
+    it is known for evaluation alone, `truth` (n,).
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._supervised = Supervised(models)
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        return list(model.state_dict())
+
+    def is_helper(self, name: str) -> bool:
+        return name.startswith(f"{PROGRESS}.")
+
+    def prepare(self, shard: Shard) -> Prepared:
+        prepared = {
+            "x": to_inputs(shard.arrays["x"], shard.schema),
+            "y": torch.tensor(shard.arrays["y"], dtype=torch.int64),
+        }
+        if TRUTH in shard.arrays:
+            prepared[TRUTH] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
+        return prepared
+
+    def batches(
+        self, prepared: Prepared, batch_size: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        raise RuntimeError("this paradigm does not descend")
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        raise RuntimeError("this paradigm does not descend")
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        known = prepared["y"] != UNLABELLED
+        return self._supervised.evaluate(model, {n: prepared[n][known] for n in ("x", "y")})
+
+
+def check_numbers(schema: Schema, what: str) -> None:
+    """Raise BadInput for texts, and for examples of which no class is known."""
+    if schema.dtype == TEXT:
+        raise BadInput(f"paradigm: {what} is of numbers; the examples are texts")
+    if not schema.classes:
+        raise BadInput(f"paradigm: {what} says classes, and the data has none; label some examples")
+
+
+def points(inputs: Tensor) -> Tensor:
+    """A model's inputs (n, ...) as points (n, d), float64."""
+    return inputs.flatten(1).double()
+
+
+def label_counts(labels: Tensor, classes: int) -> Tensor:
+    """How many examples of each class have a label, (classes,), float64."""
+    known = labels[labels != UNLABELLED]
+    return torch.bincount(known, minlength=classes)[:classes].double()
+
+
+def unlabelled_classes(counts: Tensor, classes: Sequence[str]) -> str:
+    """What to tell of classes of which nobody has a label, by how many there are of each; raises
+    BadInput where there are none at all.
+
+    >>> unlabelled_classes(torch.tensor([2.0, 0.0]), ["cat", "dog"])
+    'no client has a label of the class dog, so it is never predicted'
+    """
+    if not bool((counts > 0).any()):
+        raise BadInput("data: no client has a label, so no class has a name; label some examples")
+    lacking = [name for name, count in zip(classes, counts.tolist(), strict=True) if count <= 0]
+    if not lacking:
+        return ""
+    kinds = "class" if len(lacking) == 1 else "classes"
+    which = "it is" if len(lacking) == 1 else "they are"
+    named = ", ".join(lacking)
+    return f"no client has a label of the {kinds} {named}, so {which} never predicted"
