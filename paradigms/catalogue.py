@@ -25,6 +25,8 @@ PARADIGMS = {
     "finetune": f"{__package__}.transfer.finetune:FineTune",
     "forest": f"{__package__}.transfer.forest:RandomForest",
     "instances": f"{__package__}.transfer.instances:Instances",
+    "label-propagation": f"{__package__}.semi_supervised.propagation:LabelPropagation",
+    "label-spreading": f"{__package__}.semi_supervised.propagation:LabelSpreading",
     "mixture": f"{__package__}.semi_supervised.em:GaussianMixture",
     "probe": f"{__package__}.transfer.probe:Probe",
     "relations": f"{__package__}.transfer.distill:Relations",

@@ -72,7 +72,9 @@ class Start:
         self, own: Tensor, labels: Tensor, form: Tensors, chosen: Tensor, generator: torch.Generator
     ) -> Tensors:
         """What a client with the points `own` (n, d) sends, given those `chosen` (m, d) before."""
-        masses = _squared(own, chosen).amin(dim=1) if len(chosen) else torch.ones(len(own)).double()
+        masses = torch.ones_like(own[:, 0])
+        if len(chosen):
+            masses = _squared(own, chosen).amin(dim=1)
         slots = len(form[KEYS])
         total = float(masses.sum())
         drawable = masses if total > 0 else torch.ones_like(masses)
