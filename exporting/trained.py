@@ -19,6 +19,7 @@ from ..faults import read_toml
 from ..models.weights import HEAD, library_names
 from ..paradigms.base import HasHelpers, Paradigm
 from ..paradigms.transfer.lora import merge_adapters
+from ..paradigms.transfer.trees import forest_head
 from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment
 from ..schema import Schema
 from ..tensors import Tensors, read_tensors
@@ -70,7 +71,10 @@ class Trained:
 
     @property
     def tensors(self) -> Tensors:
-        """The model's, as its architecture calls them."""
+        """The model's, as its architecture calls them; of one whose head is none that a library
+        makes, as umbel does."""
+        if forest_head(self.model) is not None:
+            return self.model.state_dict()
         return library_names(self.model, self.model.state_dict())
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.texts import TEXT
 from ..models.backbones import MODULE, Form
+from ..paradigms.transfer.trees import forest_head
 from ..schema import Schema
 from .graph import INPUT, OUTPUT, sample_inputs
 from .library import transformers_body
@@ -60,6 +61,8 @@ def without_folders(value: Any) -> Any:
 def with_torch(trained: Trained) -> str:
     """Code that reads model.safetensors."""
     model = trained.experiment.model
+    if forest_head(trained.model) is not None:
+        return _with_umbel(trained)
     if model.name.startswith(f"{MODULE}:") and "head" not in model.parameters:
         return _with_torchvision(trained, model.name.partition(":")[2])
     if transformers_body(trained.model) is not None:
@@ -143,16 +146,20 @@ def _with_umbel(trained: Trained) -> str:
     arguments = getattr(trained.model, "arguments", None)
     if arguments is not None:
         return _with_class(type(trained.model), arguments, shape)
+    forest = forest_head(trained.model)
+    head = [] if forest is None else [f'model.set_submodule("head", {forest.code})']
     return "\n".join(
         [
             "import torch",
             "from safetensors.torch import load_file",
             "from umbel import registry",
+            *(["from umbel.paradigms.transfer.trees import Forest"] if head else []),
             "from umbel.schema import Schema",
             "",
             f"classes = {literal(schema.classes)}",
             f"schema = Schema({known}{features})",
             f'model = registry.build("model", {literal(model.name)}, {parameters}, schema)',
+            *head,
             'model.load_state_dict(load_file("model.safetensors"))',
             f"scores = model.eval()(torch.zeros(1, {', '.join(map(str, shape))}))",
         ]

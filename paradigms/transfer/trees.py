@@ -55,6 +55,12 @@ class Forest(nn.Module):
         reached = self.leaf[trees, node - (2**self.depth - 1)]
         return reached.mean(dim=0).clamp(min=SMALLEST).log()
 
+    @property
+    def code(self) -> str:
+        """What makes an empty one, in Python."""
+        trees, classes = len(self.leaf), self.leaf.shape[2]
+        return f"Forest({self.width}, {classes}, trees={trees}, depth={self.depth})"
+
     def fill(self, place: int, tree: Any, classes: np.ndarray) -> None:
         """Put a fitted tree of scikit-learn's into a place; `classes` (k,) are the numbers of
         those that it knows."""
@@ -74,3 +80,9 @@ class Forest(nn.Module):
                 feature[node], threshold[node] = tree.feature[at], tree.threshold[at]
                 reached += [tree.children_left[at], tree.children_right[at]]
         self.leaf[place] = torch.from_numpy(leaf)
+
+
+def forest_head(model: nn.Module) -> Forest | None:
+    """A model's output layer, if it is a forest."""
+    head = getattr(model, "head", None)
+    return head if isinstance(head, Forest) else None

@@ -94,6 +94,17 @@ def test_adapters_are_merged_and_every_file_gives_the_runs_scores(
     np.testing.assert_allclose(loaded["scores"].detach().numpy(), session["scores"], atol=1e-4)
 
 
+def test_a_forest_over_a_backbone_is_read_as_the_card_says(umbel, tmp_path, monkeypatch):
+    told = experiment(paradigm={"name": "forest", "trees": 5, "depth": 3}, strategy="pool")
+    package.simulate(told, out=tmp_path / "run")
+    assert umbel("export", "run", "--out", "model")[0] == 0
+    loaded, session = run_the_cards_code(tmp_path / "model", monkeypatch)
+    np.testing.assert_allclose(loaded["scores"].numpy(), session["scores"], atol=1e-4)
+    assert torch.equal(
+        loaded["model"].head.leaf, trained(told, tmp_path / "run").get_submodule("head").leaf
+    )
+
+
 def test_the_exported_model_starts_another_experiment(run, tmp_path):
     weights = export(run, tmp_path / "model", onnx=False) / "model.safetensors"
     assert not (tmp_path / "model" / "model.onnx").exists()
