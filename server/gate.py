@@ -23,7 +23,7 @@ from .admission import Admission, Head, Pass, Refusal
 from .bodies import replay
 from .refusals import Refusals
 from .roster import REPLY_BYTES, Roster
-from .superlink_internals import FLEET, PATHS, PROTOBUF_MEDIA_TYPE
+from .superlink_internals import FLEET, FLEET_HTTP_PUBLIC_KEY_HEADER, PATHS, PROTOBUF_MEDIA_TYPE
 
 HEALTH = "/health"
 NODES = "/v1/umbel/nodes"
@@ -58,6 +58,9 @@ class Insides(Protocol):
 
     def nodes(self, roster: Roster) -> bytes:
         """Who is connected, as JSON."""
+
+    def offer_again(self, key: str) -> None:
+        """Give a node, named by its key as requests show it, again what it has not answered."""
 
 
 class Gate:
@@ -134,8 +137,13 @@ class Gate:
             raise body.refusal
         if head.path == LEAVE and send.good:
             self._admission.leases.leave(allowed.name)
-        elif head.path == PULL and send.good and send.length:
-            self._roster.deliver(head.headers)
+        elif head.path == PULL and send.good:
+            if send.length:
+                self._roster.deliver(head.headers)
+            elif self._roster.started(head.headers):
+                # What its former start was given, and lost before it could note it.
+                key = head.headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER, "")
+                await run_in_threadpool(self._insides.offer_again, key)
 
     def _admit(self, head: Head) -> Pass:
         """As whom the sender may pass; raises Refusal if it may not."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..wire import ABOUT_HEADER, VERSION_HEADER, read_about
+from ..wire import ABOUT_HEADER, NODE_HEADER, VERSION_HEADER, read_about
 from .superlink_internals import FLEET_HTTP_PUBLIC_KEY_HEADER, NodeInfo
 
 MOST = 10_000
@@ -26,6 +26,7 @@ class _Seen:
     header: str = ""
     about: Mapping[str, str] = field(default_factory=dict)
     uploaded: int = 0
+    start: str = ""
 
 
 class Roster:
@@ -62,6 +63,17 @@ class Roster:
         seen = self._seen.get(headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER, ""))
         if seen is not None:
             seen.uploaded = 0
+
+    def started(self, headers: Mapping[str, str]) -> bool:
+        """Whether a node of umbel's has been started since this was last asked of it; it says
+        which start of it this is. It works on one message at a time, and asks for the next with
+        none in hand."""
+        seen = self._seen.get(headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER, ""))
+        start = headers.get(NODE_HEADER, "")[:160]
+        if seen is None or not start or seen.start == start:
+            return False
+        seen.start = start
+        return True
 
     def table(self, nodes: Mapping[str, NodeInfo]) -> list[dict[str, Any]]:
         """All nodes, by name.

@@ -34,13 +34,14 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.protobuf.translation import PROTOBUF_REQUEST_TYPES
 from flwr.supercore.state.schema.linkstate_models import MessageIns, MessageRes
 from flwr.supercore.state.schema.objectstore_models import StoredObject
+from flwr.supercore.utils import uint64_to_int64
 from flwr.superlink.cli.flower_superlink import (
     SuperLinkLifespan,
     _parse_superlink_lifespan_config,
 )
 from flwr.superlink.main import create_app
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.types import ASGIApp, Scope
 
 from ..http_internals import FLEET_NEWS, RUNTIME_NEWS, TRANSFERS
@@ -149,6 +150,23 @@ def dismiss_nodes_but(state: LinkState, public_keys: Collection[bytes]) -> None:
 def nodes_by_key(state: LinkState) -> dict[str, NodeInfo]:
     """What a SuperLink knows of its nodes, by their keys as they stand in requests."""
     return {b64encode(node.public_key).decode("ascii"): node for node in state.get_node_info()}
+
+
+def offer_again(state: LinkState, node: int) -> None:
+    """Give a node once more what it was given and has not answered."""
+    if isinstance(state, InMemoryLinkState):
+        with state.lock:
+            replies = state.message_res_store.values()
+            answered = {reply.metadata.reply_to_message_id for reply in replies}
+            for message in state.message_ins_store.values():
+                known = message.metadata
+                if known.dst_node_id == node and known.message_id not in answered:
+                    known.delivered_at = ""
+        return
+    mine = MessageIns.dst_node_id == uint64_to_int64(node)
+    unanswered = MessageIns.message_id.not_in(select(MessageRes.reply_to_message_id))
+    with state.session() as session:  # type: ignore[attr-defined]
+        session.execute(update(MessageIns).where(mine, unanswered).values(delivered_at=""))
 
 
 def clean_runs(state: LinkState, cleaned: set[int]) -> None:

@@ -43,6 +43,7 @@ from .superlink_internals import (
     make_superlink,
     node_of,
     nodes_by_key,
+    offer_again,
     online_nodes,
     orphans,
     route_log,
@@ -146,6 +147,12 @@ class _Insides:
     def nodes(self, roster: Roster) -> bytes:
         """Who is connected, as JSON."""
         return json.dumps(roster.table(nodes_by_key(self._state))).encode()
+
+    def offer_again(self, key: str) -> None:
+        """Give a node, named by its key as requests show it, again what it has not answered."""
+        node = node_of(self._state, key)
+        if node is not None:
+            offer_again(self._state, node)
 
     def keep_clean(self) -> None:
         """Delete what nobody will ask for any more, for as long as the process lives."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lab import wait_for
+import signal
+
+from lab import DEADLINE, wait_for
 
 PROGRAM = "again_client.py"
 
@@ -52,3 +54,20 @@ def test_late_reply_is_recorded_as_late_and_not_used(lab):
     lab.joined("raising")
     lab.umbel("run", alone, "--server", address, "--out", "without")
     assert lab.sha256("late") == lab.sha256("without")
+
+
+def test_a_message_is_given_again_to_a_client_that_died_before_it_noted_it(lab, simulated):
+    path = lab.experiment()
+    lab.shards(path)
+    address, _ = lab.server()
+    lab.client(address, "client-0")
+    shard, state = lab.folder / "shards" / "client-1", lab.folder / "states" / "client-1"
+    hasty = lab.start("hasty_client.py", address, shard, state, log="hasty.log")
+    wait_for(lambda: "joined" in (lab.folder / "hasty.log").read_text(), "the hasty client")
+    run = lab.start("run", path, "--server", address, "--out", "run", log="run.log")
+    assert hasty.wait(DEADLINE) == -signal.SIGKILL
+    assert not (state / "under-way.bin").exists()
+    lab.client(address, "client-1")
+    assert run.wait(DEADLINE) == 0
+    assert [record["failures"] for record in lab.records("run")] == [[], []]
+    assert lab.sha256("run") == simulated

@@ -105,6 +105,25 @@ def test_messages_that_nobody_waits_for_go_with_their_objects(state):
     assert len(state.object_store) == 0
 
 
+def test_what_a_node_was_given_and_has_not_answered_is_offered_again(state):
+    nodes = []
+    for name in ("site-a", "site-b"):
+        pem = public_pem(new_key().public_key())
+        internals.admit_node(state, pem, name)
+        nodes.append(state.get_node_id_by_public_key(pem))
+        state.activate_node(nodes[-1], 30)
+    run = start_run(state)
+    mine, others = (send(state, run, node, 600.0 + node % 7) for node in nodes)
+    for node, message in zip(nodes, (mine, others), strict=True):
+        [given] = state.get_message_ins(node, limit=1)
+        assert given.metadata.message_id == message
+        assert state.get_message_ins(node, limit=1) == []
+    internals.offer_again(state, nodes[0])
+    [given] = state.get_message_ins(nodes[0], limit=1)
+    assert given.metadata.message_id == mine
+    assert state.get_message_ins(nodes[1], limit=1) == []
+
+
 def test_what_is_stored_of_runs_that_are_over_goes_at_once(state):
     pem = public_pem(new_key().public_key())
     internals.admit_node(state, pem, "site-a")
