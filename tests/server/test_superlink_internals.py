@@ -113,7 +113,7 @@ def test_what_a_node_was_given_and_has_not_answered_is_offered_again(state):
         nodes.append(state.get_node_id_by_public_key(pem))
         state.activate_node(nodes[-1], 30)
     run = start_run(state)
-    mine, others = (send(state, run, node, 600.0 + node % 7) for node in nodes)
+    mine, others = send(state, run, nodes[0], 600.0), send(state, run, nodes[1], 601.0)
     for node, message in zip(nodes, (mine, others), strict=True):
         [given] = state.get_message_ins(node, limit=1)
         assert given.metadata.message_id == message
