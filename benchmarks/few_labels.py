@@ -22,10 +22,9 @@ from statistics import mean, stdev
 from typing import Any, TypeAlias
 
 import matplotlib
+from kept import kept_accuracy
 
-import umbel
 from umbel.experiment import Experiment
-from umbel.rounds import evaluation
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -80,16 +79,8 @@ def experiment(method: str, labels: int, clients: int, seed: int) -> Experiment:
 
 
 def accuracy(method: str, labels: int, clients: int, seed: int, out: Path) -> float:
-    """On the test set after the last round; of a run that is there, what it found."""
     folder = out / f"{method.replace(' ', '-')}-{labels}-{clients}-{seed}"
-    told = experiment(method, labels, clients, seed)
-    if not folder.exists():
-        result = umbel.simulate(told, out=folder)
-    else:
-        result = umbel.Result.open(folder)
-        if result.status != "finished":
-            result = umbel.simulate(told, resume=folder)
-    return float(evaluation(result.records[-1], "central", "accuracy") or 0.0)
+    return kept_accuracy(experiment(method, labels, clients, seed), folder)
 
 
 def rows(methods: list[str], labels: int, seeds: int, out: Path) -> Accuracies:

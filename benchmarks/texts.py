@@ -24,11 +24,10 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+from kept import kept_accuracy
 
-import umbel
 from umbel.data import load_dataset
 from umbel.experiment import Experiment
-from umbel.rounds import evaluation
 
 CLIENTS = 10
 TOPICS = ("r8", "20newsgroups")
@@ -61,17 +60,6 @@ def experiment(train: str, data: dict[str, Any], seed: int, workers: int) -> Exp
     )
 
 
-def accuracy(told: Experiment, folder: Path) -> float:
-    """On the server's test set after the last round; of a run that is there, what it found."""
-    if not folder.exists():
-        result = umbel.simulate(told, out=folder)
-    else:
-        result = umbel.Result.open(folder)
-        if result.status != "finished":
-            result = umbel.simulate(told, resume=folder)
-    return float(evaluation(result.records[-1], "central", "accuracy") or 0.0)
-
-
 def in_one_place(name: str) -> float:
     """tf-idf and a linear SVM, scikit-learn's defaults."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -94,7 +82,7 @@ def topics(name: str, trains: Sequence[str], out: Path, workers: int) -> bool:
             partition: Any = {"name": "dirichlet", "alpha": 0.5} if clients > 1 else "iid"
             data = {"source": name, "clients": clients, "partition": partition}
             folder = out / f"{name}-{train}-{clients}"
-            found[place] = accuracy(experiment(train, data, 0, workers), folder)
+            found[place] = kept_accuracy(experiment(train, data, 0, workers), folder)
             print(f"{name}: {train}, {place}: {found[place]:.2%}", flush=True)
         good = good and found["ten clients"] >= found["one place"] - NEAR
     return good
@@ -134,11 +122,11 @@ def domains(trains: Sequence[str], out: Path, workers: int) -> bool:
         for name in DOMAINS:
             data = {"source": paths[name], "test": paths["test"], "clients": 1}
             told = experiment(train, data, 0, workers)
-            alone.append(accuracy(told, out / f"{name}-{train}"))
+            alone.append(kept_accuracy(told, out / f"{name}-{train}"))
             print(f"feelings: {train}, {name} alone: {alone[-1]:.2%}", flush=True)
         data = {"source": paths["all"], "test": paths["test"], "clients": len(DOMAINS)}
         told = experiment(train, {**data, "partition": "natural"}, 0, workers)
-        together = accuracy(told, out / f"domains-{train}")
+        together = kept_accuracy(told, out / f"domains-{train}")
         print(f"feelings: {train}, together {together:.2%}, alone on the mean {mean(alone):.2%}")
         good = good and together >= mean(alone) + WORTH
     return good
