@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, multi_margin_loss
 
-from ...data.shard import UNLABELLED
 from ...schema import Schema
 from ..base import Batch
-from .mixed import Mixed, labelled_loss, scores
+from .mixed import Mixed, labelled_loss
 from .ramp import ramped
 from .semi import Stand
 from .thresholds import Threshold
@@ -78,9 +77,9 @@ class Confident:
     def begin(self, stand: Stand) -> None:
         self._threshold.begin(stand)
         self._told = None
-        rows = (stand.prepared["y"] == UNLABELLED).nonzero().flatten()
+        rows = stand.unlabelled
         if self._terms.source == "round" and len(rows):
-            said = self._said(scores(stand.model, stand.prepared["x"][rows]))
+            said = self._said(stand.scores(rows))
             self._told = said.new_zeros(len(stand.prepared["y"]), said.shape[1])
             self._told[rows] = said
 

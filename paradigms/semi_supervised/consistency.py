@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ...schema import Schema
 from ..base import Batch
+from ..helpers import add_helper
 from .mixed import Mixed, labelled_loss
 from .ramp import ramped
 from .semi import Stand
-from .thresholds import add_helper
 
 TEACHER = "teacher"
 
@@ -53,7 +53,7 @@ class Consistent:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         if self._decay is not None:
             teacher = copy.deepcopy(model).requires_grad_(False)
-            add_helper(model, TEACHER, teacher)
+            add_helper(model, TEACHER, teacher, TEACHER)
 
     def begin(self, stand: Stand) -> None:
         self._steps = 0

@@ -11,7 +11,7 @@ from ...data.texts import TEXT
 from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch
-from .mixed import Mixed, labelled_loss, scores
+from .mixed import Mixed, labelled_loss
 from .mixing import beta_draws
 from .semi import Stand
 
@@ -40,11 +40,10 @@ class FixedAndMixed:
             raise BadInput("paradigm.weight: texts cannot be mixed; set it to 0")
 
     def begin(self, stand: Stand) -> None:
-        labels = stand.prepared["y"]
-        self._labels = torch.full_like(labels, UNLABELLED)
-        rows = (labels == UNLABELLED).nonzero().flatten()
+        self._labels = torch.full_like(stand.prepared["y"], UNLABELLED)
+        rows = stand.unlabelled
         if len(rows):
-            top, said = scores(stand.model, stand.prepared["x"][rows]).softmax(dim=1).max(dim=1)
+            top, said = stand.scores(rows).softmax(dim=1).max(dim=1)
             self._labels[rows] = torch.where(top >= self._threshold, said, UNLABELLED)
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:

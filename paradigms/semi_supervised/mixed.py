@@ -16,6 +16,7 @@ from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import EVALUATION_BATCH, Supervised
 from .augmentation import Augmentation, Choice, augmentation_of
+from .examples import evaluate_labelled, pseudo_label_counts, with_unlabelled
 
 
 class Mixed:
@@ -52,12 +53,9 @@ class Mixed:
         return list(model.state_dict())
 
     def prepare(self, shard: Shard) -> Prepared:
-        x, y = shard.arrays["x"], shard.arrays["y"]
+        x = shard.arrays["x"]
         inputs = to_inputs(x, shard.schema) if self._encode is None else self._encode(x)
-        prepared = {"x": inputs, "y": torch.tensor(y, dtype=torch.int64)}
-        if TRUTH in shard.arrays:
-            prepared[TRUTH] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
-        return prepared
+        return with_unlabelled(shard, inputs)
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
@@ -75,8 +73,7 @@ class Mixed:
             yield _batch(prepared, next(supply), rows)
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
-        known = prepared["y"] != UNLABELLED
-        return self._supervised.evaluate(model, {n: prepared[n][known] for n in ("x", "y")})
+        return evaluate_labelled(self._supervised, model, prepared)
 
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Inputs (n, ...), weakly changed."""
@@ -89,9 +86,8 @@ class Mixed:
     def count(self, chosen: Tensor, labels: Tensor, batch: Batch) -> None:
         """Note which of a batch's unlabelled examples (n,) were learnt from, and as what."""
         self._add("unlabelled_count", float(len(chosen)))
-        self._add("kept_count", chosen.sum())
-        if TRUTH in batch:
-            self._add("right_count", (chosen & (labels == batch[TRUTH])).sum())
+        for name, count in pseudo_label_counts(chosen, labels, batch.get(TRUTH)).items():
+            self._add(name, count)
 
     def counted(self) -> MetricSums:
         """What was noted since it was last asked."""

@@ -15,6 +15,7 @@ from ...data.shard import TRUTH, UNLABELLED
 from ...schema import Schema
 from ...tensors import Tensors, difference
 from ..base import LocalRequest, LocalResult, MetricSums, Prepared
+from .examples import pseudo_label_counts
 from .graph import Graph, Numbers, Rule
 from .neighbours import Neighbours, distributions
 from .start import EXAMPLES, LABELS, Start, check_enough, gather
@@ -232,11 +233,6 @@ def _counted(found: Tensor, prepared: Prepared) -> MetricSums:
     of these were right."""
     hidden = prepared["y"] == UNLABELLED
     reached = hidden & found.any(dim=1)
-    counted = {
-        "unlabelled_count": float(hidden.sum()),
-        "kept_count": float(reached.sum()),
-    }
-    if TRUTH in prepared:
-        right = reached & (found.argmax(dim=1) == prepared[TRUTH])
-        counted["right_count"] = float(right.sum())
-    return counted
+    counts = pseudo_label_counts(reached, found.argmax(dim=1), prepared.get(TRUTH))
+    told = {name: float(count) for name, count in counts.items()}
+    return {"unlabelled_count": float(hidden.sum()), **told}

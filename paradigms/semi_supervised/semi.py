@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ...data.shard import UNLABELLED
 from ...schema import Schema
 from ..base import Batch, MetricSums, Prepared
-from .mixed import Mixed
+from .mixed import Mixed, scores
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,15 @@ class Stand:
     model: nn.Module
     round: int
     prepared: Prepared
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """The rows of the examples without a label."""
+        return (self.prepared["y"] == UNLABELLED).nonzero().flatten()
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """What the model, in evaluation mode, makes of some examples."""
+        return scores(self.model, self.prepared["x"][rows])
 
 
 class Method(Protocol):

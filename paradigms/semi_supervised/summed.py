@@ -8,7 +8,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ...data.shard import TRUTH, UNLABELLED, Shard
+from ...data.shard import UNLABELLED, Shard
 from ...data.tensors import to_inputs
 from ...data.texts import TEXT
 from ...errors import BadInput
@@ -16,6 +16,7 @@ from ...schema import Schema
 from ...tensors import Tensors
 from ..base import Batch, MetricSums, Prepared
 from ..supervised import Supervised
+from .examples import evaluate_labelled, with_unlabelled
 
 PROGRESS = "progress"
 """The part of a model that says how far it is made; none of the result."""
@@ -62,13 +63,7 @@ class Summed:
         return name.startswith(f"{PROGRESS}.")
 
     def prepare(self, shard: Shard) -> Prepared:
-        prepared = {
-            "x": to_inputs(shard.arrays["x"], shard.schema),
-            "y": torch.tensor(shard.arrays["y"], dtype=torch.int64),
-        }
-        if TRUTH in shard.arrays:
-            prepared[TRUTH] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
-        return prepared
+        return with_unlabelled(shard, to_inputs(shard.arrays["x"], shard.schema))
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
@@ -79,8 +74,7 @@ class Summed:
         raise RuntimeError("this paradigm does not descend")
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
-        known = prepared["y"] != UNLABELLED
-        return self._supervised.evaluate(model, {n: prepared[n][known] for n in ("x", "y")})
+        return evaluate_labelled(self._supervised, model, prepared)
 
 
 def check_numbers(schema: Schema, what: str) -> None:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ...data.shard import UNLABELLED
-from ...errors import BadInput
 from ...schema import Schema
-from .mixed import scores
+from ..helpers import add_helper
 from .semi import Stand
 
 NAME = "thresholds"
@@ -87,20 +86,20 @@ class ByLearning:
         self._fixed = Fixed(least)
         self._least = least
         self._last = torch.zeros(0, dtype=torch.int64)
+        self._count = 0
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
     def begin(self, stand: Stand) -> None:
-        labels = stand.prepared["y"]
-        self._last = torch.full_like(labels, UNLABELLED)
-        rows = (labels == UNLABELLED).nonzero().flatten()
+        self._last = torch.full_like(stand.prepared["y"], UNLABELLED)
+        rows = stand.unlabelled
+        self._count = len(rows)
         if len(rows):
-            said = scores(stand.model, stand.prepared["x"][rows]).softmax(dim=1)
-            self._note(said, rows)
+            self._note(stand.scores(rows).softmax(dim=1), rows)
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
-        limits = self.limits(int((stand.prepared["y"] == UNLABELLED).sum()), said.shape[1])
+        limits = self.limits(self._count, said.shape[1])
         top, label = said.max(dim=1)
         self._note(said, rows)
         return top >= limits[label]
@@ -148,7 +147,7 @@ class SelfAdaptive:
         self._momentum = momentum
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
-        add_helper(model, NAME, Adaptive(len(schema.classes)))
+        add_helper(model, NAME, Adaptive(len(schema.classes)), NAME)
 
     def begin(self, stand: Stand) -> None:
         return None
@@ -171,10 +170,3 @@ def adaptive(model: nn.Module) -> Adaptive:
     if not isinstance(found, Adaptive):
         raise TypeError(f"the model's {NAME} are {type(found).__name__}")
     return found
-
-
-def add_helper(model: nn.Module, name: str, helper: nn.Module) -> None:
-    """Have a module travel as a part of a model that is no part of the result."""
-    if isinstance(model, nn.Sequential):
-        raise BadInput(f"model: a plain Sequential has no place for {name}; give it a class")
-    model.add_module(name, helper)

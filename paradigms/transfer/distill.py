@@ -18,6 +18,7 @@ from ...data.shard import Shard
 from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch, MetricSums, Prepared
+from ..helpers import add_helper
 from ..supervised import EVALUATION_BATCH, Supervised
 
 TEACHER = "teacher."
@@ -53,11 +54,8 @@ class _Taught:
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._supervised.build(schema)
-        if isinstance(model, nn.Sequential):
-            raise BadInput("model: a plain Sequential has no place for a teacher; give it a class")
         teacher = self._models.teacher(schema, whole=self._whole).requires_grad_(False)
-        # A part of the model by its name, so that it is checked, kept and sent like any other.
-        model.add_module(TEACHER.removesuffix("."), teacher)
+        add_helper(model, TEACHER.removesuffix("."), teacher, "a teacher")
         self._teacher = teacher
         return model
 

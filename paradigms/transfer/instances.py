@@ -24,6 +24,7 @@ from ...data.texts import TEXT
 from ...errors import BadInput, UmbelError
 from ...schema import Schema
 from ..base import Batch, MetricSums, Prepared
+from ..helpers import add_helper
 from ..supervised import Supervised
 
 AUXILIARY = "auxiliary."
@@ -121,11 +122,9 @@ class Instances:
         if schema.dtype == TEXT:
             raise BadInput("paradigm: instances are compared as numbers; the examples are texts")
         model = self._supervised.build(schema)
-        if isinstance(model, nn.Sequential):
-            raise BadInput("model: a plain Sequential has no place for examples; give it a class")
         found = self._sources.auxiliary(schema, self._count)
         self._examples = _Examples(schema, self._count, found)
-        model.add_module(AUXILIARY.removesuffix("."), self._examples)
+        add_helper(model, AUXILIARY.removesuffix("."), self._examples, "examples")
         return model
 
     def travels(self, model: nn.Module) -> Collection[str]:

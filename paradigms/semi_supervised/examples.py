@@ -1,0 +1,34 @@
+"""Examples of which some have a label, as tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...data.shard import TRUTH, UNLABELLED, Shard
+from ..base import MetricSums, Prepared
+from ..supervised import Supervised
+
+
+def with_unlabelled(shard: Shard, inputs: Tensor) -> Prepared:
+    """All of a shard's examples: `x` (n, ...) as a model takes them, `y` (n,) with -1 for no label,
+    and, where it is known for evaluation alone, `truth` (n,)."""
+    prepared = {"x": inputs, "y": torch.tensor(shard.arrays["y"], dtype=torch.int64)}
+    if TRUTH in shard.arrays:
+        prepared[TRUTH] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
+    return prepared
+
+
+def evaluate_labelled(supervised: Supervised, model: nn.Module, prepared: Prepared) -> MetricSums:
+    """Metric sums over the examples that have a label."""
+    known = prepared["y"] != UNLABELLED
+    return supervised.evaluate(model, {name: prepared[name][known] for name in ("x", "y")})
+
+
+def pseudo_label_counts(kept: Tensor, labels: Tensor, truth: Tensor | None) -> dict[str, Tensor]:
+    """How many pseudo-labels were `kept` (n,) and, where the truth (n,) is known, how many of these
+    `labels` (n,) were right."""
+    counts = {"kept_count": kept.sum()}
+    if truth is not None:
+        counts["right_count"] = (kept & (labels == truth)).sum()
+    return counts
