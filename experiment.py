@@ -131,10 +131,11 @@ def experiment_file(name: str) -> Path:
     return Path(name)
 
 
-def check(experiment: Experiment) -> None:
-    """Raise BadInput unless every name in the experiment is known and its parameters fit."""
+def check(experiment: Experiment, *, but: str = "") -> None:
+    """Raise BadInput unless every name in the experiment is known and its parameters fit; all `but`
+    a key's, such as "strategy", where an object stands in its place."""
     from .faults import unknown_names
 
-    faults = unknown_names(experiment)
+    faults = unknown_names(experiment, but=but)
     if faults:
         raise BadInput(faults)

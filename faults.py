@@ -73,10 +73,12 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [_line(dict(fault), model) for fault in error.errors(include_url=False)]
 
 
-def unknown_names(experiment: Experiment) -> list[str]:
-    """Names that are not known, and parameters that do not fit, a line each."""
+def unknown_names(experiment: Experiment, *, but: str = "") -> list[str]:
+    """Names that are not known, and parameters that do not fit, a line each; all `but` a key's."""
     faults = []
     for key, kind in _NAMED.items():
+        if key == but:
+            continue
         choice: Any = experiment
         for part in key.split("."):
             choice = getattr(choice, part)
@@ -122,17 +124,10 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
         return []
     from .strategies.cohort import cohort_faults
     from .strategies.fitting import unmet
-    from .strategies.parts import AsksServer
 
     faults = [f"name: {choice.name}: {fault}" for fault in unmet(made, experiment)]
-    own = experiment.data.server is not None or experiment.data.labels_at == "server"
+    own = experiment.data.server_has_examples
     faults += cohort_faults(made, experiment.data.clients, server_examples=own)
-    combine = getattr(made, "combine", None)
-    if experiment.data.labels_at == "server" and not isinstance(combine, AsksServer):
-        faults.append(
-            f"name: {choice.name} learns from the clients alone, and the server has all labels "
-            '(data.labels_at); take semifl, or labels_at = "clients"'
-        )
     return [f"{key}.{fault}" for fault in faults]
 
 

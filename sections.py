@@ -79,6 +79,11 @@ class DataSection(Table):
     auxiliary: Text | None = None
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
+    @property
+    def server_has_examples(self) -> bool:
+        """Whether the server has examples of its own."""
+        return self.server is not None or self.labels_at == "server"
+
     @model_validator(mode="after")
     def _one_way_to_hide(self) -> DataSection:
         if self.labels is not None and (self.labelled < 1 or self.labelled_clients < 1):

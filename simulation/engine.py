@@ -20,7 +20,6 @@ from ..errors import BadInput
 from ..experiment import check
 from ..processes import return_freed_memory
 from ..result import Result
-from ..sections import Named
 from ..server.app import run_experiment
 from ..server.observer import Observer
 from ..server.record import RunFolder
@@ -127,11 +126,11 @@ def _check_strategy(experiment: Experiment, strategy: FlowerStrategy | None) -> 
         check(experiment)
         return
     faults = unmet(strategy, experiment)
-    own = experiment.data.server is not None
+    own = experiment.data.server_has_examples
     faults += cohort_faults(strategy, experiment.data.clients, server_examples=own)
     if faults:
         raise BadInput([f"strategy: {fault}" for fault in faults])
-    check(experiment.model_copy(update={"strategy": Named(name="fedavg")}))
+    check(experiment, but="strategy")
 
 
 def _check_engine(experiment: Experiment) -> None:

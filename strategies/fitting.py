@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from .. import registry
 from .combine import WeightedMean
 from .local_parts import Plain, parts_of
-from .parts import CountsSteps, Need
+from .parts import AsksServer, CountsSteps, Need
 from .step import Replace
 
 ASKED: Mapping[str, tuple[str, ...]] = {
@@ -49,7 +49,7 @@ def unmet(strategy: object, experiment: object) -> list[str]:
         return [f"it is a {type(strategy).__name__}, not a strategy{hint}"]
     needs: tuple[Need, ...] = getattr(strategy, "needs", ())
     faults = _useless(strategy, experiment) or _idle(strategy, experiment)
-    faults += _unpooled(strategy, experiment)
+    faults += _unpooled(strategy, experiment) + _untaught(strategy, experiment)
     return faults + [
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
@@ -103,6 +103,17 @@ def _unpooled(strategy: object, experiment: object) -> list[str]:
     if getattr(getattr(strategy, "combine", None), "pools", False):
         return []
     return [f"there is no mean of what the paradigm {choice.name} makes; take strategy pool"]
+
+
+def _untaught(strategy: object, experiment: object) -> list[str]:
+    """Whether the server has all labels, and a strategy would not learn from them."""
+    labels_at = getattr(getattr(experiment, "data", None), "labels_at", "clients")
+    if labels_at == "clients" or isinstance(getattr(strategy, "combine", None), AsksServer):
+        return []
+    return [
+        "it learns from the clients alone, and the server has all labels (data.labels_at); "
+        'take semifl, or labels_at = "clients"'
+    ]
 
 
 def _at(experiment: object, key: str) -> Any:

@@ -38,6 +38,8 @@ from umbel.schema import Schema
 from umbel.server import report_figures
 from umbel.server.observer import Silent
 from umbel.strategies.local_parts import LocalRun, Plain
+from umbel.strategies.recipes import fedavg
+from umbel.strategies.recipes_few_labels import semifl
 from umbel.training.optimizers import GradientDescent
 from umbel.training.trainer import Effort, Trainer, trainable
 
@@ -346,6 +348,10 @@ def test_only_the_server_has_labels(tmp_path):
     kept = [record["metrics"]["train"]["kept_count"] for record in result.records]
     assert kept[0] == 0 < kept[-1]
     assert evaluation(result.records[-1], "central", "accuracy") > 0.5
+    given = umbel.simulate(told, out=tmp_path / "object", strategy=semifl())
+    assert given.sha256 == result.sha256
+    with pytest.raises(BadInput, match="the server has all labels"):
+        umbel.simulate(told, out=tmp_path / "untaught", strategy=fedavg())
 
 
 def test_labels_in_all_are_even_by_class():
