@@ -208,6 +208,19 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return hashlib.sha256(pack({name: tensors[name] for name in sorted(tensors)})).hexdigest()
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all values are finite numbers.
+
+    >>> is_finite(torch.tensor([3e38, 3e38])), is_finite(torch.tensor([0.0, float("nan")]))
+    (True, False)
+    """
+    # A sum is finite only if every value is, and takes one pass and no memory; only where it is
+    # not, since large finite values can overflow it, is every value looked at.
+    if not tensor.is_floating_point() or math.isfinite(tensor.sum().item()):
+        return True
+    return bool(torch.isfinite(tensor).all())
+
+
 def nbytes(tensors: Mapping[str, Tensor]) -> int:
     """Bytes of the tensors' values.
 

@@ -220,6 +220,16 @@ class Arrivals:
 
     def _sweep(self, arrivals: list[Arrival]) -> bool:
         """Take from each what is there; whether that was anything."""
+        moved = self._pull_some(arrivals)
+        # No answer is held any more: a reply that is put together lets go of its pieces.
+        for arrival in arrivals:
+            if not arrival.missing and not arrival.future.done():
+                arrival.complete()
+                self._movers.submit(self._confirm, arrival.announced.metadata.message_id)
+        return moved or any(arrival.future.done() for arrival in arrivals)
+
+    def _pull_some(self, arrivals: list[Arrival]) -> bool:
+        """Ask for pieces of each, and keep what came; whether that was anything."""
         asked = [
             (arrival, name, self._movers.submit(self._pull, name))
             for arrival in arrivals
@@ -232,11 +242,7 @@ class Arrivals:
                 moved |= self._put(arrival, name, pulled.result())
             except Exception as error:  # noqa: BLE001  # Raised to whoever asks for the reply.
                 arrival.failed(error)
-        for arrival in arrivals:
-            if not arrival.missing and not arrival.future.done():
-                arrival.complete()
-                self._movers.submit(self._confirm, arrival.announced.metadata.message_id)
-        return moved or any(arrival.future.done() for arrival in arrivals)
+        return moved
 
     def _put(self, arrival: Arrival, name: str, answer: Found) -> bool:
         now = time.monotonic()

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import UmbelError
 from ..rounds import printable
-from ..tensors import difference
+from ..tensors import difference, is_finite
 
 
 def check_combined(combined: object, model: Mapping[str, Tensor], rule: object) -> None:
@@ -68,7 +67,7 @@ def _fault(combined: object, model: Mapping[str, Tensor]) -> str:
     for name, value in combined.items():
         if value.requires_grad:
             return f"it gave {name!r} with a gradient to come; give value.detach()"
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             return f"it gave values of {name!r} that are not finite"
     return ""
 

@@ -30,7 +30,7 @@ from .rest import Rest
 from .side import OwnExamples
 from .stages import Stages
 from .stopwatch import Stopwatch
-from .sums import sums_of
+from .sums import Absorbed, sums_of
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ class _Run:
         self._test = None if wanted is None else CentralTest(self._paradigm, module, wanted)
         self._federated = experiment.evaluation.federated and experiment.data.held_out > 0
         if self._stop and self._test is None and not self._federated:
-            raise BadInput(
-                "evaluation.stop: nothing to evaluate on; set data.held_out or data.test"
-            )
+            raise BadInput("evaluation.stop: nothing to score; set data.held_out or data.test")
         self._gains = measures_gain(experiment, self._paradigm)
         self._last_metrics: Mapping[str, Any] = {}
         self.round = 0
@@ -123,6 +121,8 @@ class _Run:
         self._phases.adopt, self._phases.sums = self._adopt, self._sums
         self._phases.spool = setting.folder.path
         self._phases.rest = Rest(self._model, self._stages.names(1))
+        if side is None and self._test is None and not isinstance(self._sums, Absorbed):
+            module.to("meta")  # Nobody needs the first values any more, and a model may be large.
 
     @classmethod
     def begin(cls, experiment: Experiment, setting: Setting) -> _Run:

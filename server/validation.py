@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ..errors import UpdateRefused
 from ..messages import unpack_groups
 from ..strategies.parts import Update
-from ..tensors import Tensors, difference
+from ..tensors import Tensors, difference, is_finite
 from .ordering import Parcel
 
 MOST_STEPS = 1_000_000_000
@@ -106,8 +104,5 @@ def add_statistics(total: Tensors, more: Tensors) -> None:
 
 def _check_finite(tensors: Tensors) -> None:
     for name, tensor in tensors.items():
-        # A sum is finite only if every value is, and takes one pass; only where it is not,
-        # since large finite values can overflow it, is every value looked at.
-        suspect = tensor.is_floating_point() and not math.isfinite(tensor.sum().item())
-        if suspect and not bool(torch.isfinite(tensor).all()):
+        if not is_finite(tensor):
             raise UpdateRefused(f"tensor {name!r} holds values that are not finite")

@@ -361,7 +361,7 @@ def test_a_run_refused_at_the_handshake_leaves_no_folder(bench):
 def test_a_stop_rule_with_nothing_to_evaluate_on_is_refused(bench):
     stop = {"metric": "accuracy", "patience": 1}
     experiment = bench.experiment(evaluation={"stop": stop}, data={"clients": 4, "held_out": 0.0})
-    with pytest.raises(BadInput, match=r"evaluation\.stop: nothing to evaluate on"):
+    with pytest.raises(BadInput, match=r"evaluation\.stop: nothing to score; set"):
         bench.run(bench.clients(experiment))
 
 
