@@ -9,7 +9,7 @@ from torch import nn
 
 from . import registry
 from .errors import BadInput
-from .paradigms.base import Paradigm
+from .paradigms.base import Paradigm, TakesGraphs
 from .randomness import torch_seeded
 from .schema import Schema
 from .tensors import Tensors
@@ -82,5 +82,9 @@ def build_paradigm(experiment: Experiment, *, told: bool = False) -> Paradigm:
 
 def build_model(paradigm: Paradigm, experiment: Experiment, schema: Schema) -> nn.Module:
     """The model with its first weights: the same at the server and at every client."""
+    kind = schema.task.partition("-")[0]
+    if kind in ("node", "graph") and not isinstance(paradigm, TakesGraphs):
+        name = experiment.paradigm.name
+        raise BadInput(f"paradigm.name: {name} takes no graphs, and there is {schema.summary()}")
     with torch_seeded(experiment.experiment.seed, purpose="model"):
         return paradigm.build(schema)

@@ -12,7 +12,8 @@ class Schema:
 
     `shape` and `dtype` describe one stored example (an 8x8 grey image: `(8, 8)`, `"uint8"`),
     `classes` names the labels in the order of their integer codes, `features` names the
-    columns of a table (empty for images). A text has shape `()` and dtype `"text"`.
+    columns of a table (empty for images). A text has shape `()` and dtype `"text"`. Of graphs they
+    describe a node, and `edge_width` says how many numbers are known of each edge.
 
     >>> a = Schema(task="classification", shape=(8, 8), dtype="uint8", classes=("0", "1"))
     >>> Schema.from_json(a.to_json()) == a
@@ -27,6 +28,7 @@ class Schema:
     dtype: str
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    edge_width: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -38,7 +40,8 @@ class Schema:
         'classification of (8, 8) uint8, 2 classes'
         """
         classes = f", {len(self.classes)} classes" if self.classes else ""
-        return f"{self.task} of {self.shape} {self.dtype}{classes}"
+        edges = f", {self.edge_width} numbers an edge" if self.edge_width else ""
+        return f"{self.task} of {self.shape} {self.dtype}{edges}{classes}"
 
     @classmethod
     def from_json(cls, text: str) -> Schema:
@@ -51,6 +54,7 @@ class Schema:
                 dtype=str(raw["dtype"]),
                 classes=tuple(str(name) for name in raw["classes"]),
                 features=tuple(str(name) for name in raw["features"]),
+                edge_width=int(raw.get("edge_width", 0)),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a shard schema: {error}") from error

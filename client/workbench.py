@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 
 from .. import registry
 from ..building import build_model, build_paradigm
-from ..data.shard import Shard, held_out_rows
+from ..data.rows import parted
+from ..data.shard import Shard, divided_rows
 from ..paradigms.base import (
     AbsorbsTotal,
     Descends,
+    Divides,
     Prepared,
     ScalesRates,
     SharesStatistics,
@@ -24,6 +26,7 @@ from ..paradigms.base import (
     UpdatesLocally,
     prepare_training,
 )
+from ..randomness import numpy_generator
 from ..strategies.proximal import Proximal
 from ..strategies.strategy import ClientSide, Strategy
 from ..tensors import Tensors, difference, digest, nbytes
@@ -157,9 +160,12 @@ class Workbench:
         return workplace
 
     def _prepare(self, shard: Shard) -> Workplace:
-        train, held_out = split(
-            shard, self.experiment.data.held_out, self.experiment.experiment.seed
-        )
+        share, seed = self.experiment.data.held_out, self.experiment.experiment.seed
+        if isinstance(self.paradigm, Divides):
+            generator = numpy_generator(seed, purpose="held-out", client=shard.client)
+            train, held_out = self.paradigm.divide(shard, share, generator)
+        else:
+            train, held_out = split(shard, share, seed)
         prepared = prepare_training(self.paradigm, train)
         return Workplace(
             client=shard.client,
@@ -185,12 +191,9 @@ def build_client_side(experiment: Experiment, config: Mapping[str, object]) -> C
 def split(shard: Shard, held_out: float, seed: int) -> tuple[Shard, Shard]:
     """A shard as (train, held out): the same examples in every round and runtime.
 
-    See `held_out_rows` for which examples those are.
+    See `divided_rows` for which examples those are.
     """
-    rest, held = held_out_rows(len(shard), held_out, seed, shard.client)
-
-    def part(rows: list[int]) -> Shard:
-        arrays = {name: values[rows] for name, values in shard.arrays.items()}
-        return Shard(shard.client, shard.schema, arrays)
-
-    return (part(rest) if held else shard), part(held)
+    rest, held = divided_rows(shard.arrays, held_out, seed, shard.client)
+    parts = parted(shard.arrays, rest, held)
+    train, other = (Shard(shard.client, shard.schema, arrays) for arrays in parts)
+    return train, other

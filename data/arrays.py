@@ -12,6 +12,8 @@ import numpy as np
 
 from ..errors import BadInput
 from .assembly import Part, assemble, label_names
+from .graphs import graph_of_arrays
+from .rows import EDGES
 from .shard import Dataset
 
 _CHANNELS = (1, 3, 4)
@@ -24,9 +26,11 @@ def read_npz(path: Path) -> Dataset:
     features), kept as float32; or images (n, height, width[, channels]), uint8 or float in
     [0, 1]; images with the channel axis first are turned round. `y` (n,) holds whole numbers
     (-1: no label) or names. `classes` (names by label code) and `groups` (n,) may be there
-    too.
+    too. With `edges` it is a graph; see `graphs.graph_of_arrays`.
     """
     arrays = _load(path)
+    if EDGES in arrays:
+        return graph_of_arrays(path, arrays)
     names = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
     for name in names:
         if name not in arrays:

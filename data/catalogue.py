@@ -29,6 +29,7 @@ PARTITIONERS: dict[str, str] = {
     "exponential": "umbel.data.partitioners:exponential",
     "sizes": "umbel.data.partitioners:sizes",
     "natural": "umbel.data.partitioners:natural",
+    "louvain": "umbel.data.communities:louvain",
     "bootstrap": "umbel.data.bootstrap:bootstrap",
 }
 """Factories `f(pool: Pool, *, parameters) -> Partition`."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..randomness import numpy_generator
+from .rows import taken
 from .shard import UNLABELLED, Dataset
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def labelled_rows(experiment: Experiment, dataset: Dataset) -> np.ndarray | None
 def without(dataset: Dataset, rows: np.ndarray) -> Dataset:
     """A data set whose training part lacks some rows."""
     left = np.delete(np.arange(len(dataset.train["y"])), rows)
-    train = {name: array[left] for name, array in dataset.train.items()}
+    train = taken(dataset.train, left)
     groups = None if dataset.groups is None else dataset.groups[left]
     return Dataset(dataset.name, dataset.schema, train, dataset.test, groups)
 

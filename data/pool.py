@@ -14,8 +14,8 @@ class Pool:
     """The examples to divide, and among how many clients.
 
     `labels` (n,) holds label codes, -1 where there is none; `groups` (n,) the examples'
-    natural owners, where known; `classes` is the number of classes. Every draw derives from
-    `seed`.
+    natural owners, where known; `classes` is the number of classes; `edges` (m, 2) are a graph's,
+    whose nodes the examples are. Every draw derives from `seed`.
     """
 
     labels: np.ndarray
@@ -23,6 +23,7 @@ class Pool:
     seed: int
     classes: int
     groups: np.ndarray | None = None
+    edges: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..randomness import numpy_generator
 from ..schema import Schema
+from .rows import ROLE, TEST, TRAIN
 
 UNLABELLED = -1
 """The label code of an example that has no label."""
@@ -49,6 +50,16 @@ def held_out_rows(count: int, share: float, seed: int, client: str) -> tuple[lis
         return list(range(count)), []
     order = numpy_generator(seed, purpose="held-out", client=client).permutation(count)
     return sorted(order[size:].tolist()), sorted(order[:size].tolist())
+
+
+def divided_rows(
+    arrays: Mapping[str, np.ndarray], share: float, seed: int, client: str
+) -> tuple[list[int], list[int]]:
+    """A shard's rows as (train, held out): by their roles, where the data set brings those."""
+    role = arrays.get(ROLE)
+    if role is None:
+        return held_out_rows(len(arrays["y"]), share, seed, client)
+    return np.flatnonzero(role == TRAIN).tolist(), np.flatnonzero(role == TEST).tolist()
 
 
 @dataclass(frozen=True)

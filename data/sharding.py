@@ -16,7 +16,8 @@ from ..schema import Schema
 from .hiding import Hiding, labelled_rows, with_labels, without
 from .loading import load_dataset
 from .pool import Partition, Pool
-from .shard import TRUTH, UNLABELLED, Dataset, Shard, held_out_rows
+from .rows import COUNTS, EDGES, ROLE, TEST, is_graph, taken
+from .shard import TRUTH, UNLABELLED, Dataset, Shard, divided_rows
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
@@ -54,24 +55,26 @@ class PartitionedShards:
         if not 0 <= index < self.clients:
             raise IndexError(f"client {index} of {self.clients}")
         chosen = self.partition(index)
-        arrays = {name: array[chosen] for name, array in self.dataset.train.items()}
+        arrays = taken(self.dataset.train, chosen)
         if self.hiding.hides:
             truth = arrays["y"]
-            rows, labels = self._shown(index, chosen, truth)
+            rows, labels = self._shown(index, chosen)
             arrays |= {TRUTH: truth, "y": truth.copy()}
             arrays["y"][rows] = labels
         return Shard(client=self.name(index), schema=self.schema, arrays=arrays)
 
     def labels(self, index: int) -> np.ndarray:
         """The label codes that one client trains on, -1 where it has none."""
-        chosen = self.partition(index)
-        return self._shown(index, chosen, self.dataset.train["y"][chosen])[1]
+        return self._shown(index, self.partition(index))[1]
 
-    def _shown(self, index: int, chosen: Indices, truth: Indices) -> tuple[list[int], Indices]:
+    def _shown(self, index: int, chosen: Indices) -> tuple[list[int], Indices]:
         """A client's training rows and the labels it has for them. What it holds out keeps its
         labels: it is for evaluation only."""
         name = self.name(index)
-        rows, _ = held_out_rows(len(truth), self.held_out, self.seed, name)
+        train = self.dataset.train
+        own = {key: train[key][chosen] for key in ("y", ROLE) if key in train}
+        rows, _ = divided_rows(own, self.held_out, self.seed, name)
+        truth = own["y"]
         if not self.hiding.hides:
             return rows, truth[rows]
         rng = numpy_generator(self.seed, purpose="labelled", client=name)
@@ -99,7 +102,12 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
             f"outside the {classes} classes; valid: 0 to {classes - 1}, or -1 for no label"
         )
     pool = Pool(
-        labels=labels, clients=data.clients, seed=seed, classes=classes, groups=dataset.groups
+        labels=labels,
+        clients=data.clients,
+        seed=seed,
+        classes=classes,
+        groups=dataset.groups,
+        edges=dataset.train[EDGES] if is_graph(dataset.train) else None,
     )
     partition: Partition = registry.build(
         "partitioner", data.partition.name, data.partition.parameters, pool
@@ -153,7 +161,14 @@ def central_test(
     if data.test is None:
         return None if dataset.test is None else (dataset.schema, dataset.test)
     held = _fitting("data.test", data.test, experiment, dataset.schema)
-    return held.schema, held.train if held.test is None else held.test
+    return held.schema, tested(held.train) if held.test is None else held.test
+
+
+def tested(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """All examples, for testing: of a graph whose nodes have roles, those that have this one."""
+    if not (is_graph(arrays) and ROLE in arrays):
+        return arrays
+    return {**arrays, COUNTS: arrays[ROLE] == TEST}
 
 
 def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | None, Shard | None]:
@@ -207,7 +222,7 @@ def auxiliary_examples(experiment: Experiment, schema: Schema, count: int) -> Sh
 
 def _rows(shard: Shard, rows: np.ndarray) -> Shard:
     chosen = np.sort(rows)
-    arrays = {name: array[chosen] for name, array in shard.arrays.items()}
+    arrays = taken(shard.arrays, chosen)
     return Shard(shard.client, shard.schema, arrays)
 
 

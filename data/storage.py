@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import BadInput
 from ..schema import Schema
 from .assembly import recode
+from .rows import layout_fault
 from .shard import UNLABELLED, Dataset, Shard, ShardSource
 from .sources import path_source
 from .texts import TEXT, dtype_of, read_texts, write_texts
@@ -163,8 +164,9 @@ def _check_arrays(
     """Refuse a shard whose arrays do not fit its own schema: half-copied, or edited."""
     x, y = arrays["x"], arrays["y"]
     faults = []
-    if any(array.shape[:1] != (examples,) for array in arrays.values()):
-        faults.append(f"{folder}: an array does not hold the {examples} examples it should")
+    fault = layout_fault(arrays, examples)
+    if fault:
+        faults.append(f"{folder}: {fault}")
     if x.shape[1:] != schema.shape or dtype_of(x) != schema.dtype:
         faults.append(
             f"{folder / 'x.npy'}: {dtype_of(x)} {x.shape[1:]}, but {_SCHEMA} says "

@@ -8,6 +8,12 @@ MODELS: dict[str, str] = {
     "2nn": "umbel.models.reference:two_nn",
     "cnn": "umbel.models.reference:cnn",
     "lenet": "umbel.models.reference:lenet",
+    "gcn": "umbel.models.graph:gcn",
+    "graphsage": "umbel.models.graph:graphsage",
+    "gat": "umbel.models.graph:gat",
+    "gin": "umbel.models.graph:gin",
+    "message-passing": "umbel.models.graph:passing",
+    "node-mlp": "umbel.models.graph:node_mlp",
     "minilm": "umbel.models.carried:minilm",
     "efficientnet-lite0": "umbel.models.carried:efficientnet_lite0",
 }

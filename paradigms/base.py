@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +57,24 @@ class Paradigm(Protocol):
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         """Metric sums over the prepared examples, without gradients."""
+        ...
+
+
+@runtime_checkable
+class TakesGraphs(Protocol):
+    """A paradigm over graphs; no other is given them."""
+
+    takes_graphs: ClassVar[bool]
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """A paradigm that holds out something else than examples."""
+
+    def divide(
+        self, shard: Shard, share: float, generator: np.random.Generator
+    ) -> tuple[Shard, Shard]:
+        """A shard as (train, held out)."""
         ...
 
 

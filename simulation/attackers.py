@@ -10,7 +10,8 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from .. import registry
-from ..data.shard import Shard, ShardSource, held_out_rows
+from ..data.rows import by_example
+from ..data.shard import Shard, ShardSource, divided_rows
 from ..errors import BadInput
 from ..flower_internals import Run
 from ..messages import Envelope
@@ -92,9 +93,9 @@ class PoisonedShards:
         own = self.shards.shard(index)
         if index not in self.attackers:
             return own
-        rows, _ = held_out_rows(len(own), self.held_out, self.seed, own.client)
+        rows, _ = divided_rows(own.arrays, self.held_out, self.seed, own.client)
         generator = numpy_generator(self.seed, purpose="poison", client=own.client)
-        training = {name: array[rows] for name, array in own.arrays.items()}
+        training = {name: array[rows] for name, array in by_example(own.arrays).items()}
         poisoned = self.attack.poison(training, own.schema, generator)
         arrays = {name: array.copy() for name, array in own.arrays.items()}
         for name, values in poisoned.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -38,7 +38,7 @@ class Calibrated(Plain):
 
     def begin(self, run: LocalRun) -> RemovableHandle:
         layer = output_layer(run.model)[1]
-        counts = label_counts(run, layer.out_features).double().clamp(min=ABSENT)
+        counts = label_counts(run, cast("int", layer.out_features)).double().clamp(min=ABSENT)
         margins = at(self.tau, run.round) * counts.pow(-0.25)
 
         def calibrate(module: nn.Module, inputs: Any, scores: Tensor) -> Tensor:

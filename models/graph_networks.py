@@ -1,0 +1,130 @@
+"""Networks of message-passing layers: over the nodes of a graph, and over whole graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+
+class Layer(nn.Module):
+    """A message-passing layer whose output has a known width; `tells` says whether it looks at what
+    is known of each edge."""
+
+    def __init__(self, conv: nn.Module, out_features: int, *, tells: bool = False) -> None:
+        super().__init__()
+        self.conv, self.out_features, self._tells = conv, out_features, tells
+
+    def forward(self, x: Tensor, edges: Tensor, edge_x: Tensor | None = None) -> Tensor:
+        told = (edge_x,) if self._tells else ()
+        found: Tensor = self.conv(x, edges, *told)
+        return found
+
+
+class NodeNetwork(nn.Module):
+    """Scores (n, outputs) of the nodes of a graph from their features (n, F), edges (2, m) as
+    (from, to), each way one, and what is known of these (m, E).
+
+    Dropout comes before each layer, an activation after all but the last. `body` holds all layers
+    but the last, `head` is that.
+    """
+
+    output_layer = "head"
+
+    def __init__(self, layers: Sequence[Layer], activation: nn.Module, drop: float) -> None:
+        super().__init__()
+        self.body = nn.ModuleList(layers[:-1])
+        self.head = layers[-1]
+        self.activation, self.drop = activation, drop
+
+    def forward(self, x: Tensor, edges: Tensor, edge_x: Tensor | None = None) -> Tensor:
+        for layer in self.body:
+            x = self.activation(layer(dropout(x, self.drop, self.training), edges, edge_x))
+        scores: Tensor = self.head(dropout(x, self.drop, self.training), edges, edge_x)
+        return scores
+
+
+class GraphNetwork(nn.Module):
+    """Scores (count, outputs) of so many graphs, whose nodes and edges are as in `NodeNetwork`, all
+    in one; `graph` (n,) says for each node which one it is in.
+
+    An activation follows every layer of `body`; `readout` makes a graph's features of its nodes',
+    and `head` scores of these.
+    """
+
+    output_layer = "head"
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        activation: nn.Module,
+        drop: float,
+        readout: nn.Module,
+        outputs: int,
+    ) -> None:
+        super().__init__()
+        self.body = nn.ModuleList(layers)
+        self.readout = readout
+        self.head = nn.Linear(layers[-1].out_features, outputs)
+        self.activation, self.drop = activation, drop
+
+    def forward(
+        self, x: Tensor, edges: Tensor, edge_x: Tensor | None, graph: Tensor, count: int
+    ) -> Tensor:
+        for layer in self.body:
+            x = self.activation(layer(dropout(x, self.drop, self.training), edges, edge_x))
+        pooled = self.readout(x, graph, dim_size=count)
+        scores: Tensor = self.head(dropout(pooled, self.drop, self.training))
+        return scores
+
+
+class Alone(nn.Module):
+    """No message at all: a linear map of each node's own features."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        found: Tensor = self.own(x)
+        return found
+
+
+class Passing(nn.Module):
+    """One step of message passing whose parts are parameters: a node's messages `M x_j`, with what
+    is known of the edge `M [x_j, e_ij]`, are aggregated to `m_i`, and
+
+    - `sum`: `W x_i + m_i`;
+    - `perceptron`: `W2 relu(W1 [x_i, m_i])`;
+    - `gated`: a gated recurrent unit whose state is `W x_i` and whose input is `m_i`.
+
+    Paper: Gilmer et al. 2017, Neural Message Passing for Quantum Chemistry, arXiv 1704.01212,
+    equations 1 and 2.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, edge_width: int, aggregation: nn.Module, update: str
+    ) -> None:
+        super().__init__()
+        self.message = nn.Linear(inputs + edge_width, outputs)
+        self.aggregation, self.update = aggregation, update
+        self.own = nn.Linear(inputs, outputs)
+        if update == "perceptron":
+            self.own = nn.Linear(inputs + outputs, outputs)
+            self.second = nn.Linear(outputs, outputs)
+        elif update == "gated":
+            self.gate = nn.GRUCell(outputs, outputs)
+
+    def forward(self, x: Tensor, edges: Tensor, edge_x: Tensor | None = None) -> Tensor:
+        source, target = edges
+        sent = x[source] if edge_x is None else torch.cat([x[source], edge_x], dim=1)
+        messages = self.aggregation(self.message(sent), target, dim_size=len(x))
+        if self.update == "perceptron":
+            found = self.second(self.own(torch.cat([x, messages], dim=1)).relu())
+        elif self.update == "gated":
+            found = self.gate(messages, self.own(x))
+        else:
+            found = self.own(x) + messages
+        return torch.as_tensor(found)

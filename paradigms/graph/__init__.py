@@ -1,0 +1,1 @@
+"""Learning on graphs: each client has its own."""

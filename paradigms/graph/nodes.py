@@ -1,0 +1,99 @@
+"""What the nodes of a client's graph are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...data.rows import COUNTS, EDGE_X, EDGES
+from ...data.shard import Shard
+from ...schema import Schema
+from ..base import Batch, BuildModel, MetricSums, Prepared
+from .sampling import Adjacency, sampled
+from .targets import Classes, Targets, build_network, targets_of
+
+
+class Nodes:
+    """Classes, or numbers, of the labelled nodes of a graph, whose messages come from all of its
+    nodes.
+
+    A prepared shard has `rows` (k,), the nodes that count, and their targets `y` (k,); `x` (n, F),
+    `edges` (2, 2m), each edge in both directions, and `edge_x` (2m, E) if there. A batch has some
+    of the rows and the graph, or what was sampled of it around them.
+
+    Paper: Kipf and Welling 2017, Semi-Supervised Classification with Graph Convolutional Networks,
+    arXiv 1609.02907, equation 10; each client its own subgraph, as Zhang et al. 2021, Subgraph
+    Federated Learning with Missing Neighbor Generation, arXiv 2106.13430, whose FedSage this is;
+    neighbours sampled as by Hamilton et al. 2017, arXiv 1706.02216, algorithm 2.
+
+    Args:
+        normalise: `sum` has each node's features add up to 1, as is usual for counts of words.
+        neighbours: how many neighbours a node hears in each layer while training, from the last
+            layer to the first; empty for all.
+    """
+
+    takes_graphs = True
+
+    def __init__(
+        self,
+        build_model: BuildModel,
+        *,
+        normalise: Literal["none", "sum"] = "none",
+        neighbours: Sequence[int] = (),
+    ) -> None:
+        if any(count < 1 for count in neighbours):
+            raise ValueError(f"neighbours: {list(neighbours)} holds a number below 1")
+        self._build_model, self._neighbours = build_model, tuple(neighbours)
+        self._normalise = normalise == "sum"
+        self._targets: Targets = Classes()
+
+    def build(self, schema: Schema) -> nn.Module:
+        self._targets = targets_of(schema)
+        return build_network(self._build_model, schema, "node", 2)
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        return list(model.state_dict())
+
+    def prepare(self, shard: Shard) -> Prepared:
+        targets, known = self._targets.of(shard)
+        if COUNTS in shard.arrays:
+            known = known & torch.tensor(shard.arrays[COUNTS])
+        rows = known.nonzero().flatten()
+        x = torch.tensor(shard.arrays["x"], dtype=torch.float32)
+        if self._normalise:
+            x = x / x.sum(dim=1, keepdim=True).clamp(min=1.0)
+        pairs = torch.tensor(shard.arrays[EDGES], dtype=torch.int64).reshape(-1, 2).T
+        prepared = {
+            "rows": rows,
+            "y": targets[rows],
+            "x": x,
+            "edges": torch.cat([pairs, pairs.flip(0)], dim=1),
+        }
+        if EDGE_X in shard.arrays:
+            told = torch.tensor(shard.arrays[EDGE_X], dtype=torch.float32)
+            prepared[EDGE_X] = torch.cat([told, told])
+        return prepared
+
+    def batches(
+        self, prepared: Prepared, batch_size: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        count = len(prepared["rows"])
+        order = torch.randperm(count, generator=generator)
+        adjacency = Adjacency.of(prepared) if self._neighbours else None
+        for chosen in order.split(batch_size or max(1, count)):
+            batch = {**prepared, "rows": prepared["rows"][chosen], "y": prepared["y"][chosen]}
+            if adjacency is not None:
+                batch = sampled(batch, adjacency, self._neighbours, generator)
+            yield batch
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        scores = model(batch["x"], batch["edges"], batch.get(EDGE_X))
+        return self._targets.loss(scores[batch["rows"]], batch["y"])
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        with torch.no_grad():
+            scores = model(prepared["x"], prepared["edges"], prepared.get(EDGE_X))
+        return self._targets.sums(scores[prepared["rows"]], prepared["y"])

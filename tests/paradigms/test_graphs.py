@@ -1,0 +1,197 @@
+"""Whole graphs as examples, numbers in place of classes, and links."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+import umbel
+from umbel import registry
+from umbel.data import load_dataset, make_shards
+from umbel.data.rows import EDGES, layout_fault, taken
+from umbel.data.shard import Shard
+from umbel.data.storage import read_shard, write_shards
+from umbel.errors import BadInput
+from umbel.experiment import Experiment
+from umbel.paradigms.graph.graphs import Graphs, together
+from umbel.paradigms.graph.links import APART, PAIRS, LinkPrediction, pairs_apart
+from umbel.paradigms.graph.nodes import Nodes
+from umbel.paradigms.graph.sampling import Adjacency, sampled
+from umbel.rounds import evaluation
+
+pytest.importorskip("torch_geometric", reason="the extra `graph` is not installed")
+
+
+def experiment(source, model, paradigm="graphs", rounds=4, **sections) -> Experiment:
+    return Experiment(
+        experiment={"rounds": rounds, "seed": 3},
+        data={
+            "source": source,
+            "clients": 3,
+            "held_out": 0.3,
+            "partition": "louvain" if paradigm == "nodes" else "iid",
+        },
+        model=model,
+        paradigm=paradigm,
+        client={"steps": 15, "batch_size": 16, "optimizer": {"name": "adam", "lr": 0.02}},
+        **sections,
+    )
+
+
+@pytest.mark.parametrize("name", ["gcn", "graphsage", "gin", "message-passing"])
+def test_graphs_are_told_apart(tmp_path, name):
+    model = {"name": name, "drop": 0.0, "hidden": 32}
+    if name != "gin":
+        model |= {"readout": "max"} if name == "gcn" else {"aggregate": "sum"}
+    result = umbel.simulate(experiment("their_graphs:shapes", model), out=tmp_path / "run")
+    assert evaluation(result.records[-1], "federated", "accuracy") > 0.9
+
+
+@pytest.mark.parametrize("name", ["gin", "message-passing"])
+def test_what_is_known_of_edges_is_heard(tmp_path, name):
+    told = experiment("their_graphs:bonds", {"name": name, "drop": 0.0}, rounds=2)
+    result = umbel.simulate(told, out=tmp_path / "run")
+    assert evaluation(result.records[-1], "federated", "accuracy") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("source", "paradigm", "model"),
+    [
+        (
+            "their_graphs:shapes?numbers=true",
+            "graphs",
+            {"name": "gin", "readout": "mean"},
+        ),
+        ("their_graphs:heights", "nodes", {"name": "graphsage"}),
+    ],
+)
+def test_numbers_are_told(tmp_path, source, paradigm, model):
+    told = experiment(source, {**model, "drop": 0.0, "layers": 1}, paradigm, rounds=6)
+    records = umbel.simulate(told, out=tmp_path / "run").records
+    first, last = (evaluation(r, "federated", "mean_absolute_error") for r in records[::5])
+    assert last < 0.4 * first
+    assert "accuracy" not in records[-1]["metrics"]["federated"]
+
+
+def test_graphs_as_one_score_as_each_alone():
+    data = load_dataset("their_graphs:shapes")
+    paradigm = Graphs(lambda schema: registry.build("model", "gin", {}, schema))
+    torch.manual_seed(0)
+    model = paradigm.build(data.schema).eval()
+    prepared = paradigm.prepare(Shard("a", data.schema, data.train))
+    from umbel.paradigms.graph.graphs import scores
+
+    many = scores(model, together(prepared, torch.arange(10)))
+    for row in range(10):
+        alone = scores(model, together(prepared, torch.tensor([row])))
+        torch.testing.assert_close(alone[0], many[row])
+
+
+def test_shards_of_graphs_are_written_and_read_back(tmp_path):
+    shards = make_shards(experiment("their_graphs:bonds", {"name": "gin"}))
+    write_shards(shards, tmp_path / "shards")
+    for k in range(3):
+        made, read = shards.shard(k), read_shard(tmp_path / "shards" / f"client-{k}")
+        assert made.schema == read.schema and made.arrays.keys() == read.arrays.keys()
+        assert all(np.array_equal(made.arrays[n], read.arrays[n]) for n in made.arrays)
+    np.save(
+        tmp_path / "shards" / "client-1" / "links.npy",
+        np.zeros_like(shards.shard(1).arrays["links"]),
+    )
+    with pytest.raises(BadInput, match="client-1: links do not add up to"):
+        read_shard(tmp_path / "shards" / "client-1")
+
+
+def test_chosen_graphs_keep_their_nodes_and_edges():
+    arrays = load_dataset("their_graphs:shapes").train
+    few = taken(arrays, np.array([7, 2]))
+    assert layout_fault(few, 2) == ""
+    begins = np.cumsum(arrays["links"]) - arrays["links"]
+    own = arrays[EDGES][begins[7] : begins[7] + arrays["links"][7]]
+    assert np.array_equal(few[EDGES][: len(own)], own)
+
+
+def test_links_are_told_from_what_is_held_out(tmp_path):
+    told = experiment("cliques.npz", "gcn")
+    generator = np.random.default_rng(0)
+    block = np.arange(120) // 20
+    near = np.triu(generator.random((120, 120)) < np.where(block[:, None] == block, 0.5, 0.01), 1)
+    path = tmp_path / "cliques.npz"
+    x = np.eye(6, dtype=np.float32)[block] + generator.normal(0, 0.5, (120, 6)).astype(np.float32)
+    np.savez(path, x=x, y=block, edges=np.argwhere(near))
+    told = experiment(str(path), {"name": "gcn", "drop": 0.0}, "links")
+    records = umbel.simulate(told, out=tmp_path / "run").records
+    assert evaluation(records[-1], "federated", "auc") > 0.8
+    assert (
+        umbel.simulate(told, out=tmp_path / "again").records[-1]["metrics"]
+        == (records[-1]["metrics"])
+    )
+
+
+def test_held_out_links_are_hidden_and_judged():
+    generator = np.random.default_rng(0)
+    edges = np.argwhere(np.triu(generator.random((30, 30)) < 0.2, 1))
+    schema = load_dataset("their_graphs:heights").schema
+    arrays = {"x": generator.normal(size=(30, 2)), "y": np.full(30, -1), EDGES: edges}
+    paradigm = LinkPrediction(lambda schema: registry.build("model", "gcn", {}, schema))
+    train, held = paradigm.divide(Shard("a", schema, arrays), 0.25, generator)
+    all_edges = set(map(tuple, edges.tolist()))
+    left, hidden = (set(map(tuple, a.tolist())) for a in (train.arrays[EDGES], held.arrays[PAIRS]))
+    assert left | hidden == all_edges and not left & hidden
+    assert len(hidden) == round(0.25 * len(edges)) == len(held.arrays[APART])
+    assert not set(map(tuple, held.arrays[APART].tolist())) & all_edges
+    model = paradigm.build(schema).eval()
+    prepared = paradigm.prepare(held)
+    z = model(prepared["x"], prepared["edges"]).detach().numpy()
+    scores = [float(z[i] @ z[j]) for name in (PAIRS, APART) for i, j in held.arrays[name]]
+    wanted = roc_auc_score([1] * len(hidden) + [0] * len(hidden), scores)
+    sums = paradigm.evaluate(model, prepared)
+    assert sums["auc"] / sums["examples"] == pytest.approx(wanted)
+    with pytest.raises(BadInput, match="data.test: links is judged by the edges that clients"):
+        paradigm.evaluate(model, paradigm.prepare(train))
+
+
+def test_pairs_apart_are_as_many_as_there_are():
+    edges = np.array([[0, 1], [0, 2]])
+    found = pairs_apart(edges, 4, 10, np.random.default_rng(0))
+    assert sorted(map(tuple, found.tolist())) == [(0, 3), (1, 2), (1, 3), (2, 3)]
+
+
+def test_sampled_neighbours_are_neighbours_and_no_more_than_asked():
+    generator = np.random.default_rng(2)
+    edges = np.argwhere(np.triu(generator.random((60, 60)) < 0.2, 1))
+    arrays = {"x": np.arange(60, dtype=np.float32)[:, None], "y": np.zeros(60), EDGES: edges}
+    schema = load_dataset("their_graphs:heights").schema
+    prepared = Nodes(lambda schema: None).prepare(Shard("a", schema, arrays))
+    batch = {**prepared, "rows": torch.tensor([5, 17, 40]), "y": prepared["y"][:3]}
+    found = sampled(batch, Adjacency.of(prepared), (4, 2), torch.Generator().manual_seed(0))
+    names = found["x"].flatten().long()
+    assert names[:3].tolist() == [5, 17, 40] and len(names) == len(set(names.tolist()))
+    real = {tuple(sorted(pair)) for pair in edges.tolist()}
+    pairs = names[found["edges"]].T.tolist()
+    assert {tuple(sorted(pair)) for pair in pairs} <= real and len(set(map(tuple, pairs))) == len(
+        pairs
+    )
+    into = torch.bincount(found["edges"][1], minlength=len(names))
+    assert into[:3].tolist() == [4, 4, 4] and into[3:].max() == 2
+
+
+def test_all_neighbours_sampled_give_the_loss_of_the_whole():
+    generator = np.random.default_rng(2)
+    edges = np.argwhere(np.triu(generator.random((40, 40)) < 0.1, 1))
+    x = generator.normal(size=(40, 3)).astype(np.float32)
+    data = load_dataset("their_graphs:heights")
+    arrays = {"x": x[:, :2], "y": np.full(40, -1), "target": x[:, 2], EDGES: edges}
+    build = lambda schema: registry.build("model", "graphsage", {"drop": 0.0}, schema)  # noqa: E731
+    whole, some = Nodes(build), Nodes(build, neighbours=[40, 40])
+    torch.manual_seed(0)
+    model = whole.build(data.schema)
+    some.build(data.schema)
+    losses = []
+    for paradigm in (whole, some):
+        prepared = paradigm.prepare(Shard("a", data.schema, arrays))
+        batches = paradigm.batches(prepared, 7, torch.Generator().manual_seed(1))
+        losses.append([float(paradigm.loss(model, b, torch.Generator())) for b in batches])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
