@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -73,7 +74,14 @@ def assemble(
     )
 
 
-def sorted_classes(parts: Sequence[Part]) -> tuple[str, ...]:
+class Labelled(Protocol):
+    """Something whose examples have label names (n,), empty where there is none."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+
+def sorted_classes(parts: Sequence[Labelled]) -> tuple[str, ...]:
     """The labels found, sorted: as numbers where all are whole numbers, else as text."""
     found = sorted({str(name) for part in parts for name in np.unique(part.labels)} - {""})
     if all(name.lstrip("-").isdecimal() for name in found):

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import BadInput
 from ..schema import Schema
 from .assembly import recode
-from .rows import layout_fault
+from .rows import EDGE_X, layout_fault
 from .shard import UNLABELLED, Dataset, Shard, ShardSource
 from .sources import path_source
 from .texts import TEXT, dtype_of, read_texts, write_texts
@@ -171,6 +171,11 @@ def _check_arrays(
         faults.append(
             f"{folder / 'x.npy'}: {dtype_of(x)} {x.shape[1:]}, but {_SCHEMA} says "
             f"{schema.dtype} {schema.shape}"
+        )
+    width = arrays[EDGE_X].shape[1:] if EDGE_X in arrays else (0,)
+    if width != (schema.edge_width,):
+        faults.append(
+            f"{folder}: edges are known by {width} numbers, but {_SCHEMA} says {schema.edge_width}"
         )
     if y.dtype != np.int64 or y.ndim != 1:
         faults.append(f"{folder / 'y.npy'}: {y.dtype} {y.shape}; labels are int64 (n,)")
