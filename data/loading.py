@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from .. import registry
 from ..errors import BadInput
 from ..registry import nearest
-from . import arrays, hub, images, storage, tables
+from . import arrays, graph_tables, hub, images, storage, tables
 from .assembly import Part, assemble, recode
 from .catalogue import DATASETS
 from .shard import Dataset
@@ -86,6 +86,8 @@ def load_path(source: Source, *, label: str | None = None) -> Dataset:
     if arrays.is_idx_folder(path):
         source.take(())
         return arrays.read_idx_folder(path)
+    if graph_tables.is_graph_folder(path):
+        return graph_tables.read_graph_folder(path, source, label)
     return _load_folder(path, source, label)
 
 

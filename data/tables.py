@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +48,33 @@ def read_table(path: Path, columns: Columns) -> tuple[Part, tuple[str, ...]]:
     Without a text column, every column that is named nothing else is a feature, float32. An
     empty label cell is an example without a label.
     """
-    import pyarrow as pa
+    # Label and owner stay text, so that "01" and "1" remain two names. A text may hold line ends,
+    # within quotes.
+    table = open_table(path, columns.named().values(), line_ends=columns.text is not None)
+    return table_part(table, columns, where=str(path))
 
+
+def open_table(path: Path, texts: Iterable[str], *, line_ends: bool = False) -> pa.Table:
+    """A CSV or Parquet file as an Arrow table.
+
+    In a CSV file the columns `texts` are read as text whatever they hold, and an empty cell is
+    null; quoted cells may hold line ends if `line_ends` says so.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    kinds: Mapping[str, Any] = {name: pa.string() for name in texts}
+    options = csv.ConvertOptions(
+        column_types=dict(kinds), null_values=[""], strings_can_be_null=True
+    )
+    parsing = csv.ParseOptions(newlines_in_values=line_ends)
     try:
-        table = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, columns)
+        if path.suffix == ".parquet":
+            return parquet.read_table(path)
+        return csv.read_csv(path, convert_options=options, parse_options=parsing)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path}: not a readable {path.suffix[1:]} file: {reason}") from None
-    return table_part(table, columns, where=str(path))
 
 
 def table_part(table: pa.Table, columns: Columns, *, where: str) -> tuple[Part, tuple[str, ...]]:
@@ -73,9 +92,9 @@ def table_part(table: pa.Table, columns: Columns, *, where: str) -> tuple[Part, 
     group = columns.group
     part = Part(
         x=x,
-        labels=_labels(table[columns.label], where),
+        labels=labels_in(table[columns.label], where),
         where=where,
-        groups=None if group is None else np.array(_texts(table[group]), dtype=str),
+        groups=None if group is None else np.array(texts_in(table[group]), dtype=str),
     )
     return part, features
 
@@ -89,7 +108,10 @@ def _examples(table: pa.Table, columns: Columns, where: str) -> tuple[np.ndarray
     features = tuple(n for n in table.column_names if n not in columns.named().values())
     if not features:
         raise BadInput(f"{where}: has no column besides the label; add at least one feature")
-    values = [_numbers(table[name], name, where) for name in features]
+    values = [
+        numbers(table[name], name, where, hint=f", or say ?text={name} if it is the example")
+        for name in features
+    ]
     return np.stack(values, axis=1), features
 
 
@@ -97,27 +119,7 @@ def _option(kind: str) -> str:
     return "data.label (or --label)" if kind == "label" else f"the option {kind}= of the source"
 
 
-def _read_csv(path: Path, columns: Columns) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    # Label and owner stay text, so that "01" and "1" remain two names.
-    texts: Mapping[str, Any] = {name: pa.string() for name in columns.named().values()}
-    options = csv.ConvertOptions(
-        column_types=dict(texts), null_values=[""], strings_can_be_null=True
-    )
-    # A text may hold line ends, within quotes.
-    parsing = csv.ParseOptions(newlines_in_values=columns.text is not None)
-    return csv.read_csv(path, convert_options=options, parse_options=parsing)
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    from pyarrow import parquet
-
-    return parquet.read_table(path)
-
-
-def _numbers(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:
+def numbers(column: pa.ChunkedArray, name: str, where: str, *, hint: str = "") -> np.ndarray:
     """One feature column as float32 (n,), or the first cell that is not a number, named."""
     import pyarrow as pa
 
@@ -131,7 +133,7 @@ def _numbers(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:
     row, value = _first_odd_cell(column)
     raise BadInput(
         f"{where}: row {row + 1}: column {name!r} holds {value!r}, not a number; "
-        f"code it as numbers, leave the column out, or say ?text={name} if it is the example"
+        f"code it as numbers, or leave the column out{hint}"
     )
 
 
@@ -152,7 +154,8 @@ def _first_odd_cell(column: pa.ChunkedArray) -> tuple[int, object]:
     return 0, column[0].as_py()
 
 
-def _labels(column: pa.ChunkedArray, where: str) -> np.ndarray:
+def labels_in(column: pa.ChunkedArray, where: str) -> np.ndarray:
+    """A label column as names (n,), empty where there is none."""
     import pyarrow as pa
 
     kind = column.type
@@ -161,8 +164,9 @@ def _labels(column: pa.ChunkedArray, where: str) -> np.ndarray:
         if values.dtype == object:  # booleans with empty cells
             return np.array(["" if v is None else str(v).lower() for v in values], dtype=str)
         return label_names(values, where)
-    return np.array(_texts(column), dtype=str)
+    return np.array(texts_in(column), dtype=str)
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
+def texts_in(column: pa.ChunkedArray) -> list[str]:
+    """A column as texts without blanks around them, empty where a cell is."""
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]
