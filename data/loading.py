@@ -12,14 +12,14 @@ from pydantic import TypeAdapter, ValidationError
 from .. import registry
 from ..errors import BadInput
 from ..registry import nearest
-from . import arrays, graph_tables, hub, images, storage, tables
+from . import arrays, graph_tables, hub, images, molecules, storage, tables
 from .assembly import Part, assemble, recode
 from .catalogue import DATASETS
 from .shard import Dataset
 from .sources import Source, parse_source
 
 _SPLITS = ("train", "test")
-_FORMATS = "a .csv, .parquet or .npz file, or a folder with one subfolder of images a class"
+_FORMATS = "a .csv, .parquet, .npz or .sdf file, or a folder with one subfolder of images a class"
 
 
 def load_dataset(
@@ -95,6 +95,8 @@ def _load_file(path: Path, source: Source, label: str | None, test: Path | None 
     if path.suffix == ".npz" and test is None:
         source.take(())
         return arrays.read_npz(path)
+    if molecules.holds_molecules(path, source):
+        return molecules.read_molecules(path, source, label, test)
     if path.suffix not in tables.SUFFIXES:
         raise BadInput(f"{path}: cannot be read as data; give {_FORMATS}")
     columns = tables.Columns.of(label or tables.DEFAULT_LABEL, source.take(tables.OPTIONS))
@@ -132,7 +134,7 @@ def _assemble_images(folder: Path, train: Part, test: Part | None) -> Dataset:
 
 
 def _load_table_folder(folder: Path, source: Source, label: str | None) -> Dataset:
-    suffixes = (*tables.SUFFIXES, ".npz")
+    suffixes = (*tables.SUFFIXES, ".npz", molecules.SDF)
     files = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
     if not files:
         hint = " (images must lie in one subfolder a class)" if images.holds_images(folder) else ""

@@ -21,7 +21,9 @@ PARAMETERS = {
     "shards": {"per_client": None, "size": 7, "incomplete": True},
     "exponential": {},
 }
-WHOLE = sorted(set(PARTITIONERS) - {"bootstrap", "sizes", "natural"})
+GRAPHS = {"louvain", "scaffold"}
+"""Those for graphs, and for molecules."""
+WHOLE = sorted(set(PARTITIONERS) - GRAPHS - {"bootstrap", "sizes", "natural"})
 """Those that, with the parameters above, put every example in exactly one shard."""
 
 
@@ -42,7 +44,7 @@ def test_every_example_is_in_exactly_one_shard(name: str, seed: int, extra: int)
     assert partition(name, pool) == shards
 
 
-@pytest.mark.parametrize("name", sorted(set(PARTITIONERS) - {"natural", "sizes"}))
+@pytest.mark.parametrize("name", sorted(set(PARTITIONERS) - GRAPHS - {"natural", "sizes"}))
 def test_another_seed_gives_another_partition(name: str) -> None:
     labels = np.arange(900) % 5
     first, second = (
