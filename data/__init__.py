@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .fetching import fetch as fetch
+    from .graph_objects import from_networkx as from_networkx
+    from .graph_objects import from_pyg as from_pyg
     from .loading import load_dataset as load_dataset
     from .picture import plot_partition as plot_partition
     from .pool import Partition as Partition
@@ -40,6 +42,8 @@ _HOME_OF = {
     "central_test": "sharding",
     "check_labels": "sharding",
     "fetch": "fetching",
+    "from_networkx": "graph_objects",
+    "from_pyg": "graph_objects",
     "load_dataset": "loading",
     "make_shards": "sharding",
     "plot_partition": "picture",
@@ -61,6 +65,8 @@ __all__ = [
     "central_test",
     "check_labels",
     "fetch",
+    "from_networkx",
+    "from_pyg",
     "load_dataset",
     "make_shards",
     "plot_partition",

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from .. import registry
 from ..errors import BadInput
 from ..registry import nearest
-from . import arrays, graph_tables, hub, images, molecules, storage, tables
+from . import arrays, graph_tables, hub, images, molecules, planetoid, storage, tables
 from .assembly import Part, assemble, recode
 from .catalogue import DATASETS
 from .shard import Dataset
@@ -27,7 +27,7 @@ def load_dataset(
 ) -> Dataset:
     """Load a whole data set.
 
-    `source` is a bundled name, a path, `hf:NAME`, `torchvision:NAME` or
+    `source` is a bundled name, a path, `hf:NAME`, `torchvision:NAME`, `planetoid:NAME` or
     `package.module:factory`; options may follow a question mark (`photos?size=32`). `label`
     names the label column of a table (default "label"). `classes` fixes the classes and
     their codes; without it they are the sorted labels found. Raises BadInput for anything
@@ -44,6 +44,8 @@ def load_dataset(
         dataset = hub.load_hugging_face(parsed, label)
     elif parsed.kind == "torchvision":
         dataset = hub.load_torchvision(parsed)
+    elif parsed.kind == "planetoid":
+        dataset = planetoid.load_planetoid(parsed)
     else:
         options = _typed(parsed)
         dataset = registry.resolve("dataset", parsed.name)(**options)

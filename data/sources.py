@@ -11,7 +11,7 @@ from ..errors import BadInput
 from ..registry import nearest
 from .catalogue import DATASETS
 
-KINDS = ("bundled", "hf", "torchvision", "factory", "path")
+KINDS = ("bundled", "hf", "torchvision", "planetoid", "factory", "path")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse_source(text: str) -> Source:
     if name in DATASETS:
         return Source(text, "bundled", name, options)
     prefix, colon, rest = name.partition(":")
-    if colon and prefix in ("hf", "torchvision"):
+    if colon and prefix in ("hf", "torchvision", "planetoid"):
         return Source(text, prefix, rest, options)
     if colon and _is_import_path(prefix, rest) and not Path(name).exists():
         return Source(text, "factory", name, options)
@@ -83,7 +83,7 @@ def resolve_source(text: str, folder: Path) -> str:
     if source.kind == "hf" and (folder / source.name).exists():
         return f"hf:{folder / source.name}{tail}"
     root = source.options.get("root")
-    if source.kind == "torchvision" and root and (folder / root).exists():
+    if source.kind in ("torchvision", "planetoid") and root and (folder / root).exists():
         return text.replace(f"root={root}", f"root={folder / root}")
     return text
 

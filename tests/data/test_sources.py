@@ -17,6 +17,7 @@ from umbel.errors import BadInput
         ("hf:ylecun/mnist", "hf", "ylecun/mnist"),
         ("hf:/local/folder", "hf", "/local/folder"),
         ("torchvision:FashionMNIST?root=/d", "torchvision", "FashionMNIST"),
+        ("planetoid:Cora?root=/d", "planetoid", "Cora"),
         ("hospital.data:hearts", "factory", "hospital.data:hearts"),
         ("/data/a.csv?group=ward", "path", "/data/a.csv"),
         ("./digits", "path", "./digits"),
@@ -45,6 +46,7 @@ def test_relative_paths_are_seen_from_the_experiments_folder(tmp_path: Path) -> 
         "hf:set": f"hf:{tmp_path}/set",
         "hf:ylecun/mnist": "hf:ylecun/mnist",
         "torchvision:MNIST?root=set": f"torchvision:MNIST?root={tmp_path}/set",
+        "planetoid:Cora?root=set": f"planetoid:Cora?root={tmp_path}/set",
         "my.module:data": "my.module:data",
     }
     assert {text: resolve_source(text, tmp_path) for text in expected} == expected
