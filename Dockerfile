@@ -6,9 +6,10 @@
 # What changes seldom comes first: after a change of umbel's own code only the last layers are
 # built anew.
 FROM python:3.11-slim AS requirements
-COPY pyproject.toml .
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-    >/requirements.txt
+COPY pyproject.toml containers/requirements.py ./
+# Extras of umbel's to put into the image, as "graph" or "graph text".
+ARG EXTRAS=""
+RUN python requirements.py pyproject.toml $EXTRAS >/requirements.txt
 
 FROM python:3.11-slim
 

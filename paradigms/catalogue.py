@@ -30,6 +30,7 @@ PARADIGMS = {
     "mixture": f"{__package__}.semi_supervised.em:GaussianMixture",
     "graphs": f"{__package__}.graph.graphs:Graphs",
     "links": f"{__package__}.graph.links:LinkPrediction",
+    "neighbour-graph": f"{__package__}.graph.vectors:NeighbourGraph",
     "nodes": f"{__package__}.graph.nodes:Nodes",
     "probe": f"{__package__}.transfer.probe:Probe",
     "relations": f"{__package__}.transfer.distill:Relations",

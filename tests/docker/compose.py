@@ -59,9 +59,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+CONTENTS = {"UMBEL_DATASETS": "mnist efficientnet-lite0", "UMBEL_EXTRAS": "graph"}
+"""What is in the image that the tests share beside umbel."""
+
+
 def build_image(checkout: Path, name: str) -> None:
-    """Build the image of a checkout, as docker-compose.yml says, with MNIST in it."""
-    environment = {**os.environ, "UMBEL_IMAGE": name, "UMBEL_DATASETS": "mnist efficientnet-lite0"}
+    """Build the image of a checkout, as docker-compose.yml says, with what its tests need."""
+    environment = {**os.environ, "UMBEL_IMAGE": name, **CONTENTS}
     build = [*COMPOSE, "-p", name, "-f", checkout / "docker-compose.yml", "build", "superlink"]
     call(*build, cwd=checkout, env=environment, timeout=1500)
 

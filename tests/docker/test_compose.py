@@ -75,6 +75,14 @@ def test_few_labels_are_enough(plain, tmp_path):
     assert 0.8 < last["right_count"] / last["kept_count"] <= 1
 
 
+def test_graphs_of_neighbours_need_few_labels(plain, tmp_path):
+    """The image has PyTorch Geometric."""
+    plain.up(experiment="examples/graph.toml")
+    plain.ended()
+    assert accuracy(plain.records()) > 0.88
+    assert plain.sha256() == simulated("examples/graph.toml", 3, tmp_path / "run")
+
+
 def test_up_again_is_a_new_run_with_the_same_shards(plain, quick):
     plain.up(experiment="tests/docker/quick.toml")
     plain.ended()
