@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from .boundary import BEYOND, IDS, boundary_fault
+
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 
 EDGES, EDGE_X = "edges", "edge_x"
@@ -49,18 +51,19 @@ def by_example(arrays: Arrays) -> dict[str, np.ndarray]:
     >>> list(by_example({"y": np.zeros(3), "x": np.ones((3, 2)), "edges": np.array([[0, 1]])}))
     ['y', 'x']
     """
-    others = {EDGES, EDGE_X} | ({"x"} if NODES in arrays else set())
+    others = {EDGES, EDGE_X, *(BEYOND - {IDS})} | ({"x"} if NODES in arrays else set())
     return {name: array for name, array in arrays.items() if name not in others}
 
 
 def taken(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """The examples in `rows`, in that order; of a graph the edges between them.
+    """The examples in `rows`, in that order; of a graph the edges between them, and nothing beyond.
 
     >>> graph = {"y": np.array([5, 6, 7]), "edges": np.array([[0, 1], [0, 2]])}
     >>> taken(graph, np.array([2, 0]))["edges"].tolist()
     [[0, 1]]
     """
     rows = np.asarray(rows)
+    arrays = {name: array for name, array in arrays.items() if name not in BEYOND}
     chosen = {name: array[rows] for name, array in by_example(arrays).items()}
     if is_graph(arrays):
         kept, pairs = edges_between(arrays[EDGES], rows, len(arrays["y"]))
@@ -136,4 +139,4 @@ def layout_fault(arrays: Arrays, examples: int) -> str:
                 return f"{name} do not add up to {count}"
         most = np.repeat(arrays[NODES], arrays[LINKS])[:, None]
     outside = bool(((edges < 0) | (edges >= most)).any())
-    return "edges lead to nodes that are not there" if outside else ""
+    return "edges lead to nodes that are not there" if outside else boundary_fault(arrays)

@@ -13,6 +13,7 @@ from ..errors import BadInput
 from ..paradigms.catalogue import SEMI_SUPERVISED
 from ..randomness import numpy_generator
 from ..schema import Schema
+from .boundary import beyond
 from .hiding import Hiding, labelled_rows, with_labels, without
 from .loading import load_dataset
 from .pool import Partition, Pool
@@ -55,7 +56,10 @@ class PartitionedShards:
         if not 0 <= index < self.clients:
             raise IndexError(f"client {index} of {self.clients}")
         chosen = self.partition(index)
-        arrays = taken(self.dataset.train, chosen)
+        train = self.dataset.train
+        arrays = taken(train, chosen)
+        if is_graph(train):
+            arrays |= beyond(train[EDGES], np.asarray(chosen), len(train["y"]))
         if self.hiding.hides:
             truth = arrays["y"]
             rows, labels = self._shown(index, chosen)

@@ -3,7 +3,8 @@
 client-3/
     schema.json   the shard's Schema
     shard.json    format version, the client's name, how many examples, labels by class
-    x.npy  y.npy  one array a file, numpy's own format, never pickled; texts are x.parquet
+    x.npy  y.npy  one array a file, numpy's own format, never pickled; texts are x.parquet; of a
+                  graph edges.npy, and of a part of one ids.npy and outward.npy
 """
 
 from __future__ import annotations
