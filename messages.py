@@ -36,6 +36,13 @@ START = "start"
 
 Pack: TypeAlias = Callable[[Mapping[str, Tensor]], Buffer]
 
+OFFER, TELL = "query.offer", "query.tell"
+"""Kinds of message before round 1: what a client tells of the nodes at its graph's boundary, and
+what all told together."""
+
+BOUNDARY = "boundary"
+"""Among their groups the tensors that are told."""
+
 _RECORD = "umbel"
 _BLOB = "umbel.tensors"
 _STYPE = "umbel.safetensors"

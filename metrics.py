@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .server.observer import Wait
 
 APIS = ("fleet", "control", "runtime")
-KINDS = frozenset({"query", "train", "evaluate"})
+KINDS = frozenset({"query", "query.offer", "query.tell", "train", "evaluate"})
 
 
 def place_of(text: str) -> tuple[str, int]:

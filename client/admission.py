@@ -39,7 +39,7 @@ def admit(
 
     Args:
         policy: the site's.
-        kind: `query`, `train` or `evaluate`.
+        kind: `query`, `query.offer`, `query.tell`, `train` or `evaluate`.
         header: the message's.
         groups: the message's tensors.
         shard: what the site holds.

@@ -17,17 +17,18 @@ from flwr.clientapp import ClientApp
 
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..messages import GAIN, REST, START, Envelope, Pack, split_record, unpack_groups
+from ..messages import GAIN, OFFER, REST, START, TELL, Envelope, Pack, split_record, unpack_groups
 from ..paradigms.base import LocalRequest
 from ..randomness import torch_generator, torch_seeded
 from ..schema import Schema
 from ..strategies.local_parts import LocalRun
 from ..strategies.strategy import ClientSide
 from ..tensors import Buffer, Tensors, pack
+from .boundary import keep, offered, with_told
 from .configured import shard_of_node, state_of_node
 from .evaluation import compare, load, score
 from .rest import settle
-from .state import StateStore
+from .state import StateStore, grouped, named
 from .stragglers import in_time
 from .workbench import Workbench, Workplace, build_client_side
 
@@ -84,6 +85,20 @@ class Worker:
         }
         return Message(Envelope(header).to_record(), reply_to=message)
 
+    def offer(self, message: Message, context: Context) -> Message:
+        """Tell of the nodes at the boundary of the shard's graph."""
+        bench = self._workbench(self._read(message), context)
+        told = offered(bench.paradigm, self._shard(context))
+        return Message(told.to_record(self._pack), reply_to=message)
+
+    def tell(self, message: Message, context: Context) -> Message:
+        """Keep what all clients together told of them."""
+        task, shard = self._read(message), self._shard(context)
+        bench = self._workbench(task, context)
+        told = keep(bench.paradigm, shard, task.groups, self._store(context), task.run)
+        bench.forget(context.node_id)
+        return Message(told.to_record(), reply_to=message)
+
     def train(self, message: Message, context: Context) -> Message:
         """Train on the shard from the received model and send back what travels."""
         started = time.perf_counter()
@@ -92,10 +107,10 @@ class Worker:
         if not self._settled(bench, task, context):
             return _asking(message, task)
         bench.enter(task.round)
-        place = bench.workplace(context.node_id, lambda: self._shard(context))
+        place = self._workplace(bench, task, context)
         if place.examples == 0:
             raise UmbelError(f"{place.client}: no labelled examples to train on")
-        store = StateStore(self._state_folder(context), self._max_state_bytes)
+        store = self._store(context)
         state = _state(store, bench, task.run, place.client, before=task.round)
         update = _train(bench, place, task, state)
         if update.keep:
@@ -118,10 +133,10 @@ class Worker:
         if not self._settled(bench, task, context):
             return _asking(message, task)
         bench.enter(task.round)
-        place = bench.workplace(context.node_id, lambda: self._shard(context))
-        store = StateStore(self._state_folder(context), self._max_state_bytes)
+        place = self._workplace(bench, task, context)
+        store = self._store(context)
         state = _state(store, bench, task.run, place.client, before=task.round + 1)
-        received, kept = task.groups.get("model", {}), _group(state, "kept")
+        received, kept = task.groups.get("model", {}), grouped(state, "kept")
         if task.header.get(GAIN):
             start = task.groups.get(START, {})
             metrics = compare(bench, place, task.round, (received, kept), start)
@@ -134,6 +149,15 @@ class Worker:
             "seconds": time.perf_counter() - started,
         }
         return Message(Envelope(header).to_record(), reply_to=message)
+
+    def _workplace(self, bench: Workbench, task: _Task, context: Context) -> Workplace:
+        def open_shard() -> Shard:
+            return with_told(bench.paradigm, self._shard(context), self._store(context), task.run)
+
+        return bench.workplace(context.node_id, open_shard)
+
+    def _store(self, context: Context) -> StateStore:
+        return StateStore(self._state_folder(context), self._max_state_bytes)
 
     def _settled(self, bench: Workbench, task: _Task, context: Context) -> bool:
         """Whether the tensors that the message leaves out are those that it means."""
@@ -185,7 +209,7 @@ class _Trained:
 def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _Trained:
     received = task.groups.get("model", {})
     context = task.groups.get("context", {})
-    load(bench, received, _group(state, "kept"))
+    load(bench, received, grouped(state, "kept"))
     seed = bench.experiment.experiment.seed
     generator = torch_generator(seed, purpose="train", round=task.round, client=place.client)
     paradigm: Any = bench.paradigm
@@ -194,14 +218,14 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
     with _seeded(bench, task, place.client, "torch"):
         if bench.updates_locally:
             totals = task.groups.get("statistics", {})
-            request = LocalRequest(task.round, totals, _group(state, "paradigm"), generator)
+            request = LocalRequest(task.round, totals, grouped(state, "paradigm"), generator)
             result = paradigm.local_update(bench.model, place.train, request)
             update = _update(bench, place, task) if bench.sends_model else {}
             groups = {"update": update, "statistics": result.statistics}
-            keep = _named("paradigm", result.state) | _named("kept", bench.values(bench.kept))
+            keep = named("paradigm", result.state) | named("kept", bench.values(bench.kept))
             return _Trained(_full(groups), result.examples, result.metrics, 0, keep)
         optimizer, rate = bench.optimizer(task.round)
-        own = _group(state, "local")
+        own = grouped(state, "local")
         run = LocalRun(bench.model, received, context, own, task.round, place.train, rate)
         memo = bench.local.begin(run)
         try:
@@ -213,7 +237,7 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
     groups = {"update": _update(bench, place, task), "extra": extra}
     if bench.shares_statistics:
         groups["statistics"] = paradigm.statistics(bench.model, place.train)
-    keep = _named("local", own) | _named("kept", bench.values(bench.kept))
+    keep = named("local", own) | named("kept", bench.values(bench.kept))
     return _Trained(_full(groups), place.examples, trained.metrics, trained.steps, keep)
 
 
@@ -244,15 +268,6 @@ def _full(groups: dict[str, Tensors]) -> dict[str, Tensors]:
     return {group: tensors for group, tensors in groups.items() if tensors}
 
 
-def _named(group: str, tensors: Tensors) -> Tensors:
-    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def _group(tensors: Tensors, group: str) -> Tensors:
-    start = f"{group}/"
-    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-
-
 def make_client_app(
     open_shard: OpenShard,
     *,
@@ -274,6 +289,8 @@ def make_client_app(
     worker = Worker(open_shard, state_folder, side, pack, max_state_bytes)
     app = ClientApp()
     app.query()(worker.query)
+    app.query(OFFER.removeprefix("query."))(worker.offer)
+    app.query(TELL.removeprefix("query."))(worker.tell)
     app.train()(worker.train)
     app.evaluate()(worker.evaluate)
     return app

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import Declined
-from ..messages import Envelope
+from ..messages import BOUNDARY, OFFER, TELL, Envelope
 from ..randomness import secret_normal
 from ..tensors import Tensors, difference
 from .policy import Leave, Policy
@@ -28,7 +28,7 @@ def release(
 
     Args:
         policy: the site's.
-        kind: what is replied to: `query`, `train` or `evaluate`.
+        kind: what is replied to: `query`, `query.offer`, `query.tell`, `train` or `evaluate`.
         received: the tensors of the message.
         reply: what the client would say.
     """
@@ -37,6 +37,9 @@ def release(
         if policy.leave.sizes != "exact":
             header.pop("examples", None)
         return Envelope(header, reply.groups)
+    if kind in (OFFER, TELL):
+        _check_boundary(policy, reply.groups)
+        return reply
     if set(reply.header) - {"protocol"} == {"needs"} and not reply.groups:
         return reply
     header = _told(policy, kind, reply.header)
@@ -70,6 +73,16 @@ def _told(policy: Policy, kind: str, header: Mapping[str, Any]) -> dict[str, Any
         if kind == "train":
             told["examples"] = size
     return told | {"metrics": metrics}
+
+
+def _check_boundary(policy: Policy, groups: Mapping[str, Tensors]) -> None:
+    """What is told of a node is a sum over its neighbours, of which there may be only one."""
+    least = policy.limits.min_examples
+    if groups.get(BOUNDARY) and least > 1:
+        raise Declined(
+            f"sums over a node's neighbours are of fewer than limits.min_examples ({least})"
+        )
+    _check_names(policy.leave, groups)
 
 
 def _check_names(leave: Leave, groups: Mapping[str, Tensors]) -> None:

@@ -12,6 +12,9 @@ from ..tensors import Tensors, read_tensors, write_tensors
 KEPT_VERSIONS = 2
 """A server that crashed repeats at most its last round, so the version before that is enough."""
 
+TOLD = "told"
+"""In place of a round in the name of the file of what a client was told before round 1."""
+
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
@@ -48,13 +51,28 @@ class StateStore:
 
     def save(self, run: str, client: str, round: int, tensors: Tensors) -> None:
         """File a state under the round that made it, and drop versions no longer needed."""
-        path = self._path(run, client, round)
+        self._write(self._path(run, client, round), tensors)
+        for old in sorted(self._rounds(run, client))[:-KEPT_VERSIONS]:
+            self._path(run, client, old).unlink(missing_ok=True)
+        self._bound(run)
+
+    def told(self, run: str, client: str) -> Tensors | None:
+        """What `keep_told` kept; None if nothing was."""
+        path = self._path(run, client, TOLD)
+        return read_tensors(path)[0] if path.is_file() else None
+
+    def keep_told(self, run: str, client: str, tensors: Tensors) -> None:
+        """File what the client was told before round 1, for all rounds."""
+        self._write(self._path(run, client, TOLD), tensors)
+        self._bound(run)
+
+    def _write(self, path: Path, tensors: Tensors) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(".*.tmp"):  # by a client that was killed
             left.unlink(missing_ok=True)
         write_tensors(path, tensors)
-        for old in sorted(self._rounds(run, client))[:-KEPT_VERSIONS]:
-            self._path(run, client, old).unlink(missing_ok=True)
+
+    def _bound(self, run: str) -> None:
         if self._max_bytes is not None:
             self._make_room(self._max_bytes, self._folder / run)
 
@@ -80,11 +98,11 @@ class StateStore:
             return []
         return [int(path.stem) for path in folder.glob("*.safetensors") if path.stem.isdigit()]
 
-    def _path(self, run: str, client: str, round: int) -> Path:
+    def _path(self, run: str, client: str, version: int | str) -> Path:
         for name in (run, client):
             if not is_safe_name(name):
                 raise ValueError(f"{name!r} is not a name that a folder can have")
-        return self._folder / run / client / f"{round}.safetensors"
+        return self._folder / run / client / f"{version}.safetensors"
 
 
 def _last_change(run: Path) -> float:
@@ -102,3 +120,14 @@ def is_safe_name(name: str) -> bool:
     (True, False, False)
     """
     return _SAFE.fullmatch(name) is not None
+
+
+def named(group: str, tensors: Tensors) -> Tensors:
+    """Tensors as one group of a state."""
+    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def grouped(tensors: Tensors, group: str) -> Tensors:
+    """One group of a state's tensors."""
+    start = f"{group}/"
+    return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}

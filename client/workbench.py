@@ -159,6 +159,11 @@ class Workbench:
             self._held_bytes -= self._workplaces.popitem(last=False)[1].nbytes
         return workplace
 
+    def forget(self, key: int) -> None:
+        """Have a client's shard be prepared anew."""
+        workplace = self._workplaces.pop(key, None)
+        self._held_bytes -= workplace.nbytes if workplace else 0
+
     def _prepare(self, shard: Shard) -> Workplace:
         share, seed = self.experiment.data.held_out, self.experiment.experiment.seed
         if isinstance(self.paradigm, Divides):

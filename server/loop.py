@@ -109,8 +109,7 @@ class _Run:
             raise BadInput("evaluation.stop: nothing to score; set data.held_out or data.test")
         self._gains = measures_gain(experiment, self._paradigm)
         self._last_metrics: Mapping[str, Any] = {}
-        self.round = 0
-        self.stop_reason = ""
+        self.round, self.stop_reason = 0, ""
         task = {
             "run": setting.folder.run,
             "experiment": for_clients(experiment, setting.driver),
@@ -135,6 +134,7 @@ class _Run:
             run._restore(checkpoint)
         setting.folder.write_environment(run._facts())
         setting.observer.started(experiment, len(population), run.round + 1)
+        setting.folder.update_environment(run._phases.tell_boundary(run._paradigm))
         return run
 
     def play(self, round: int) -> str:

@@ -12,8 +12,10 @@ from flwr.serverapp import Grid
 
 from ..errors import UmbelError, UpdateRefused
 from ..messages import Envelope, pack_to_share, record_bytes, release, split_record, unpack_groups
+from ..paradigms.base import Paradigm
 from ..randomness import numpy_generator
 from ..tensors import Buffer, Tensors
+from .boundary import tell_boundary
 from .drivers import Cohort, Driver, Sender
 from .evaluation import means, total
 from .exchange import Reply, exchange
@@ -54,6 +56,12 @@ class Phases:
         self.spool: Path | None = None
         self.rest = Rest({}, ())
         self.sums = Sums()
+
+    def tell_boundary(self, paradigm: Paradigm) -> dict[str, Any]:
+        """What environment.json says of what clients told each other before round 1."""
+        way = self._grid, self._population, self.observer
+        told = tell_boundary(way, self._experiment, self._task, paradigm)
+        return {"boundary": told} if told else {}
 
     def train(
         self, round: int, model: Tensors, statistics: Tensors, seconds: Timed

@@ -28,7 +28,7 @@ from ..wire import version_of
 from .holding import LOCK, hold
 from .ordering import SPOOL
 
-KEPT = ("flower_run", "names")
+KEPT = ("flower_run", "names", "boundary")
 """What environment.json goes on saying when the run is begun again."""
 
 VERSIONS = ("flwr", "torch", "numpy", "safetensors", "pydantic", "scikit-learn")
