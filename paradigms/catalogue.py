@@ -22,6 +22,7 @@ SEMI_SUPERVISED = {
 PARADIGMS = {
     "supervised": f"{__package__}.supervised:Supervised",
     "distill": f"{__package__}.transfer.distill:Distill",
+    "fedgcn": f"{__package__}.graph.fedgcn:FedGcn",
     "finetune": f"{__package__}.transfer.finetune:FineTune",
     "forest": f"{__package__}.transfer.forest:RandomForest",
     "instances": f"{__package__}.transfer.instances:Instances",

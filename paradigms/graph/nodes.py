@@ -90,10 +90,15 @@ class Nodes:
             yield batch
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        scores = model(batch["x"], batch["edges"], batch.get(EDGE_X))
+        scores = self.scores(model, batch)
         return self._targets.loss(scores[batch["rows"]], batch["y"])
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         with torch.no_grad():
-            scores = model(prepared["x"], prepared["edges"], prepared.get(EDGE_X))
+            scores = self.scores(model, prepared)
         return self._targets.sums(scores[prepared["rows"]], prepared["y"])
+
+    def scores(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Of all nodes (n, outputs)."""
+        scores: Tensor = model(batch["x"], batch["edges"], batch.get(EDGE_X))
+        return scores

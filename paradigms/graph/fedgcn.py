@@ -1,0 +1,144 @@
+"""Nodes of one graph that is divided among clients, with features summed across the division."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from ...data.boundary import TOLD, TOLD_IDS
+from ...data.shard import Shard
+from ...errors import BadInput, UmbelError
+from ...schema import Schema
+from ...tensors import Tensors
+from ..base import Batch, BuildModel, Prepared
+from .nodes import Nodes
+from .surroundings import Surroundings
+
+
+class FedGcn(Nodes):
+    """FedGCN: graph convolutions over a graph of whose nodes each client has some, where the first
+    one looks at all neighbours, wherever they are.
+
+    Before round 1 each client tells, once, of every node elsewhere that its own are neighbours of,
+    `sum of x_j / sqrt(d_j)` over those, with d the degrees in the whole graph, loops included. The
+    totals make the first convolution's input `sum of x_j / sqrt(d_i d_j)`, which no weight is in,
+    the whole graph's: of a client's own nodes (1 hop), and of their neighbours elsewhere (2 hops),
+    which makes the second convolution of its own nodes that of the whole graph, too. Further ones
+    look at the client's own nodes alone. The model is an ordinary GCN.
+
+    A prepared shard has the first convolution's input as `x` (n, F), with 2 hops (n + f, F);
+    `edges` (2, e), from place to place, and their `weights` (e,) are what later ones look at.
+
+    Paper: Yao, Jin, Ravi and Joe-Wong 2023, FedGCN: Convergence-Communication Tradeoffs in
+    Federated Training of Graph Convolutional Networks, arXiv 2201.12433, section 4.
+
+    Args:
+        hops: 1 or 2: how far a client's nodes see into the others' parts.
+    """
+
+    def __init__(self, build_model: BuildModel, *, hops: int = 2) -> None:
+        if hops not in (1, 2):
+            raise ValueError(f"hops: {hops} is neither 1 nor 2")
+        super().__init__(build_model)
+        self._hops = hops
+
+    def build(self, schema: Schema) -> nn.Module:
+        model = super().build(schema)
+        from torch_geometric.nn import GCNConv
+
+        layers = [*getattr(model, "body", ()), getattr(model, "head", None)]
+        if not all(isinstance(convolution(layer), GCNConv) for layer in layers):
+            raise BadInput("model.name: fedgcn is for graph convolutions alone; set it to gcn")
+        return model
+
+    def width(self, schema: Schema) -> int:
+        """A node's features, and with 2 hops its degree."""
+        return schema.shape[0] + self._hops - 1
+
+    def offer(self, shard: Shard) -> Tensors:
+        """What leaves a client. With 2 hops it tells of its own nodes that have neighbours
+        elsewhere, too: their degrees, and sums over them and their neighbours at this client."""
+        around, x = Surroundings.of(shard), self._features(shard)
+        own = around.ids[around.edge_rows]
+        keys, sums, asks = around.foreign, around.sums_outside(x), own
+        if self._hops == 2:
+            rows = around.edge_rows
+            inside = np.column_stack([around.sums_inside(x)[rows], around.degrees[rows]])
+            outside = np.column_stack([sums, np.zeros(len(sums))])
+            keys, sums = np.concatenate([own, keys]), np.concatenate([inside, outside])
+            order = np.argsort(keys)
+            keys, sums = keys[order], sums[order]
+            asks = keys
+        found = {"own": own, "keys": keys, "sums": sums.astype(np.float32), "asks": asks}
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()
+        }
+
+    def prepare(self, shard: Shard) -> Prepared:
+        around = Surroundings.of(shard)
+        sums, outside = around.sums_inside(self._features(shard)), np.empty(0)
+        degrees = around.degrees
+        if len(around.foreign):
+            at_edge = _told(shard, around.ids[around.edge_rows])
+            if self._hops == 1:
+                sums[around.edge_rows] += at_edge
+            else:
+                sums[around.edge_rows] = at_edge[:, :-1]
+                beyond = _told(shard, around.foreign)
+                outside = beyond[:, -1]
+                if bool((outside < 2).any()):
+                    raise UmbelError(f"{shard.client}: a neighbour elsewhere has no edge")
+                sums = np.concatenate([sums, beyond[:, :-1]])
+                degrees = np.concatenate([degrees, outside])
+        pairs, weights = around.messages(outside)
+        return {
+            **super().prepare(shard),
+            "x": torch.from_numpy(sums / np.sqrt(degrees)[:, None]).float(),
+            "edges": torch.from_numpy(pairs),
+            "weights": torch.from_numpy(weights).float(),
+        }
+
+    def scores(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, weights = batch["x"], batch["weights"]
+        source, target = batch["edges"]
+        own = (
+            int(target.max()) + 1
+        )  # Each of the client's nodes has a loop, and no other is a target.
+        layers = [*model.body, model.head]  # type: ignore[misc]
+        for place, layer in enumerate(layers):
+            conv = convolution(layer)
+            x = conv.lin(dropout(x, model.drop, model.training))  # type: ignore[arg-type]
+            if place > 0:
+                known = slice(None) if place == 1 else source < own
+                messages = x[source[known]] * weights[known, None]
+                x = x.new_zeros(own, x.shape[1]).index_add(0, target[known], messages)
+            x = x + conv.bias
+            if place < len(layers) - 1:
+                x = model.activation(x)  # type: ignore[operator]
+        return x
+
+    def _features(self, shard: Shard) -> np.ndarray:
+        found: np.ndarray = super().prepare(shard)["x"].numpy()
+        return found
+
+
+def convolution(layer: nn.Module | None) -> Any:
+    """PyTorch Geometric's layer in a network's."""
+    return getattr(layer, "conv", layer)
+
+
+def _told(shard: Shard, ids: np.ndarray) -> np.ndarray:
+    """What the clients together told of nodes (k,), in float64; raises UmbelError where that is
+    not known."""
+    known = shard.arrays.get(TOLD_IDS)
+    if known is None or not np.isin(ids, known).all():
+        raise UmbelError(
+            f"{shard.client}: took no part in what clients tell each other before round 1; resume "
+            "the run, and it will"
+        )
+    rows: np.ndarray = shard.arrays[TOLD][np.searchsorted(known, ids)].astype(np.float64)
+    return rows
