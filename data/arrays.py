@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .assembly import Part, assemble, label_names
+from .boundary import with_boundary
 from .graphs import graph_of_arrays
 from .rows import EDGES
 from .shard import Dataset
@@ -26,11 +27,11 @@ def read_npz(path: Path) -> Dataset:
     features), kept as float32; or images (n, height, width[, channels]), uint8 or float in
     [0, 1]; images with the channel axis first are turned round. `y` (n,) holds whole numbers
     (-1: no label) or names. `classes` (names by label code) and `groups` (n,) may be there
-    too. With `edges` it is a graph; see `graphs.graph_of_arrays`.
+    too. With `edges` it is a graph; see `graphs.graph_of_arrays` and `boundary.with_boundary`.
     """
     arrays = _load(path)
     if EDGES in arrays:
-        return graph_of_arrays(path, arrays)
+        return with_boundary(graph_of_arrays(path, arrays), arrays, path)
     names = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
     for name in names:
         if name not in arrays:

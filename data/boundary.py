@@ -8,9 +8,16 @@ the nodes at such edges, where a paradigm has them do so, is `told` (t, C) of `t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from .shard import Dataset
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 
@@ -38,6 +45,21 @@ def beyond(edges: np.ndarray, rows: np.ndarray, count: int) -> dict[str, np.ndar
     pairs = np.stack([place[ends[own]], ends[~own]], axis=1).astype(np.int64)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     return {IDS: np.asarray(rows, np.int64), OUTWARD: pairs[order]}
+
+
+def with_boundary(dataset: Dataset, arrays: Arrays, path: Path) -> Dataset:
+    """A client's graph with `ids` and `outward`, where the arrays of its file have them.
+
+    Raises BadInput where they do not fit it.
+    """
+    found = {name: np.asarray(arrays[name]) for name in (IDS, OUTWARD) if name in arrays}
+    whole = {n: a.astype(np.int64) if a.dtype.kind in "iu" else a for n, a in found.items()}
+    fault = boundary_fault(whole)
+    if not fault and found and len(whole[IDS]) != len(dataset.train["y"]):
+        fault = f"{len(whole[IDS])} {IDS} for {len(dataset.train['y'])} nodes"
+    if fault:
+        raise BadInput(f"{path}: {fault}")
+    return replace(dataset, train={**dataset.train, **whole})
 
 
 def boundary_fault(arrays: Arrays) -> str:

@@ -66,6 +66,10 @@ def tell_boundary(
     empty = Envelope(asking.header).to_record()
     asking.all(OFFER, dict.fromkeys(asking.names, empty), take)
     check_one_graph(offers)
+    if len(offers) > 1 and not any(len(offer["own"]) for offer in offers.values()):
+        asking.observer.note(
+            "no client has an edge to a node elsewhere: all see their own graph alone"
+        )
     total = Totals(offers, width)
     records = {
         name: Envelope(asking.header, {BOUNDARY: total.of(offer["asks"])}).to_record()

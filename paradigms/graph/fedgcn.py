@@ -105,9 +105,8 @@ class FedGcn(Nodes):
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         x, weights = batch["x"], batch["weights"]
         source, target = batch["edges"]
-        own = (
-            int(target.max()) + 1
-        )  # Each of the client's nodes has a loop, and no other is a target.
+        # Each of the client's own nodes has a loop, and no other is a target.
+        own = int(target.max()) + 1 if len(target) else 0
         layers = [*model.body, model.head]  # type: ignore[misc]
         for place, layer in enumerate(layers):
             conv = convolution(layer)

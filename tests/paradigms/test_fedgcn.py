@@ -22,6 +22,7 @@ from umbel.experiment import Experiment
 from umbel.messages import OFFER
 from umbel.paradigms.graph.fedgcn import FedGcn
 from umbel.server.boundary import Totals, check_one_graph, checked
+from umbel.tensors import nbytes
 
 torch_geometric = pytest.importorskip("torch_geometric", reason="`graph` is not installed")
 
@@ -125,6 +126,37 @@ def test_the_order_of_arrival_changes_no_bit():
         assert total.of(node)["told"].item() == (1e20 + 1.0) - 1e20 == 0.0
 
 
+def test_a_site_brings_its_part_of_the_graph_in_a_file(path, tmp_path):
+    shards = make_shards(experiment(path))
+    for k in range(3):
+        made_shard = shards.shard(k)
+        np.savez(tmp_path / f"client-{k}.npz", **made_shard.arrays)
+        read = read_shard(tmp_path / f"client-{k}.npz").arrays
+        assert all(np.array_equal(read[name], made_shard.arrays[name]) for name in read)
+        assert {"ids", "outward"} <= set(read)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ids": None}, "ids and outward need each other"),
+        ({"ids": np.arange(5)}, "begin at nodes that are not there|5 ids for"),
+        ({"ids": np.ones(40, np.int64)}, "ids are not int64, one for each node and each only once"),
+        ({"outward": np.array([[0, 1]])}, "lead to the client's own nodes"),
+        ({"outward": np.array([[0, 500], [0, 500]])}, "outward edges repeat"),
+        ({"outward": np.array([[40, 500]])}, "begin at nodes that are not there"),
+        ({"outward": np.array([[0.5, 1.0]])}, "outward is float64"),
+        ({"outward": np.array([[0, -2]])}, "numbers below 0"),
+    ],
+)
+def test_a_part_of_a_graph_that_is_none_is_refused(path, tmp_path, change, said):
+    arrays = {**make_shards(experiment(path)).shard(0).arrays, "ids": np.arange(40)} | change
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    np.savez(tmp_path / "bad.npz", **kept)
+    with pytest.raises(BadInput, match=f"bad.npz: .*({said})"):
+        read_shard(tmp_path / "bad.npz")
+
+
 def test_what_leaves_is_of_the_boundary_alone(path):
     shards = make_shards(experiment(path))
     for shard in map(shards.shard, range(3)):
@@ -134,7 +166,10 @@ def test_what_leaves_is_of_the_boundary_alone(path):
         assert np.array_equal(one["keys"], beyond)
         assert np.array_equal(two["keys"], np.union1d(beyond, at_edge))
         assert one["asks"].tolist() == one["own"].tolist() == sorted(at_edge.tolist())
-        assert one["sums"].shape == (len(beyond), 6)
+        # As docs/graphs.md counts them.
+        f, b, width = len(beyond), len(at_edge), 6
+        assert nbytes(one) == f * (4 * width + 8) + 16 * b
+        assert nbytes(two) == (f + b) * (4 * width + 20) + 8 * b
 
 
 def test_a_run_beats_nodes_alone_and_says_what_travelled(path, tmp_path):
