@@ -48,10 +48,8 @@ class FedGcn(Nodes):
 
     def build(self, schema: Schema) -> nn.Module:
         model = super().build(schema)
-        from torch_geometric.nn import GCNConv
-
         layers = [*getattr(model, "body", ()), getattr(model, "head", None)]
-        if not all(isinstance(convolution(layer), GCNConv) for layer in layers):
+        if not all(is_usual(convolution(layer)) for layer in layers):
             raise BadInput("model.name: fedgcn is for graph convolutions alone; set it to gcn")
         return model
 
@@ -128,6 +126,15 @@ class FedGcn(Nodes):
 def convolution(layer: nn.Module | None) -> Any:
     """PyTorch Geometric's layer in a network's."""
     return getattr(layer, "conv", layer)
+
+
+def is_usual(layer: Any) -> bool:
+    """Whether a layer is a graph convolution as Kipf and Welling have it, `A W x + b`."""
+    from torch_geometric.nn import GCNConv
+
+    if not isinstance(layer, GCNConv) or layer.bias is None:
+        return False
+    return bool(layer.normalize and layer.add_self_loops and not layer.improved)
 
 
 def _told(shard: Shard, ids: np.ndarray) -> np.ndarray:

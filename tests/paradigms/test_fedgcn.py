@@ -46,7 +46,11 @@ def experiment(path, hops=2, rounds=3, **sections) -> Experiment:
         data={"source": str(path), "clients": 3, "partition": "iid", "held_out": 0.3},
         model={"name": "gcn", "hidden": 8, **sections.pop("model", {})},
         paradigm={"name": "fedgcn", "hops": hops, **sections.pop("paradigm", {})},
-        client={"steps": 5, "batch_size": 0, "optimizer": {"name": "adam", "lr": 0.02}},
+        client={
+            "steps": 5,
+            "batch_size": 0,
+            "optimizer": sections.pop("optimizer", {"name": "adam", "lr": 0.02}),
+        },
         **sections,
     )
 
@@ -243,6 +247,15 @@ def test_a_site_that_allows_no_such_sums_tells_nothing(path, policy, said):
     assert release(Policy(leave=Leave(errors=True)), OFFER, {}, told) is told
     with pytest.raises(Declined, match=said):
         release(policy, OFFER, {}, told)
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "scaffold", "median"])
+def test_with_other_strategies(path, tmp_path, strategy):
+    told = experiment(
+        path, hops=1, rounds=2, strategy=strategy, optimizer={"name": "sgd", "lr": 0.1}
+    )
+    result = umbel.simulate(told, out=tmp_path / "run")
+    assert [row["status"] for row in result.records[-1]["clients"]] == ["ok"] * 3
 
 
 def spoilt(offer, **changes):

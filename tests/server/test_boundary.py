@@ -63,6 +63,7 @@ def test_a_client_that_goes_on_failing_ends_the_run_by_name(bench, clients):
     clients.faults[OFFER] = [raised, raised]
     with pytest.raises(UmbelError, match=r"client-1 did not answer \(RuntimeError: disk on fire\)"):
         bench.run(clients)
+    assert bench.run(clients).status == "finished"
 
 
 @pytest.mark.parametrize(
