@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,12 +38,19 @@ class FedGcn(Nodes):
 
     Args:
         hops: 1 or 2: how far a client's nodes see into the others' parts.
+        normalise: as for `Nodes`, before anything is summed.
     """
 
-    def __init__(self, build_model: BuildModel, *, hops: int = 2) -> None:
+    def __init__(
+        self,
+        build_model: BuildModel,
+        *,
+        hops: int = 2,
+        normalise: Literal["none", "sum"] = "none",
+    ) -> None:
         if hops not in (1, 2):
             raise ValueError(f"hops: {hops} is neither 1 nor 2")
-        super().__init__(build_model)
+        super().__init__(build_model, normalise=normalise)
         self._hops = hops
 
     def build(self, schema: Schema) -> nn.Module:
