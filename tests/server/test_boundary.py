@@ -49,6 +49,12 @@ def test_all_clients_are_asked_though_few_train(bench, clients):
     assert any("what clients tell each other before round 1" in note for note in bench.log.notes)
 
 
+def test_a_client_that_was_killed_knows_from_its_disk_what_it_was_told(bench, clients):
+    calm = bench.run(clients, out="calm").model_sha256
+    clients.app = lambda *message: clients.make_app(bench.tmp_path, None)(*message)
+    assert bench.run(clients, out="killed").model_sha256 == calm
+
+
 @pytest.mark.parametrize("kind", [OFFER, TELL])
 @pytest.mark.parametrize("fault", [raised, lost])
 def test_a_client_that_fails_is_asked_again(bench, clients, kind, fault):
