@@ -54,7 +54,8 @@ class Workplace:
 
     @property
     def nbytes(self) -> int:
-        return nbytes(self.train) + nbytes(self.held_out)
+        own = {name: t for name, t in self.held_out.items() if t is not self.train.get(name)}
+        return nbytes(self.train) + nbytes(own)
 
 
 class Workbench:

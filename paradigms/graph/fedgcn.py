@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from ...data.boundary import TOLD, TOLD_IDS
+from ...data.rows import EDGES
 from ...data.shard import Shard
 from ...errors import BadInput, UmbelError
 from ...schema import Schema
@@ -52,6 +53,7 @@ class FedGcn(Nodes):
             raise ValueError(f"hops: {hops} is neither 1 nor 2")
         super().__init__(build_model, normalise=normalise)
         self._hops = hops
+        self._last: tuple[list[np.ndarray | None], Prepared] = [None] * 3, {}
 
     def build(self, schema: Schema) -> nn.Module:
         model = super().build(schema)
@@ -84,6 +86,14 @@ class FedGcn(Nodes):
         }
 
     def prepare(self, shard: Shard) -> Prepared:
+        # What a client trains on and what it holds out are of one graph, and share its tensors.
+        graph = [shard.arrays.get(name) for name in ("x", EDGES, TOLD)]
+        if any(one is not other for one, other in zip(graph, self._last[0], strict=True)):
+            self._last = graph, self._convolved(shard)
+        return {**super().prepare(shard), **self._last[1]}
+
+    def _convolved(self, shard: Shard) -> Prepared:
+        """A prepared shard's parts that are of its whole graph."""
         around = Surroundings.of(shard)
         sums, outside = around.sums_inside(self._features(shard)), np.empty(0)
         degrees = around.degrees
@@ -101,7 +111,6 @@ class FedGcn(Nodes):
                 degrees = np.concatenate([degrees, outside])
         pairs, weights = around.messages(outside)
         return {
-            **super().prepare(shard),
             "x": torch.from_numpy(sums / np.sqrt(degrees)[:, None]).float(),
             "edges": torch.from_numpy(pairs),
             "weights": torch.from_numpy(weights).float(),

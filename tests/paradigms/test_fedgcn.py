@@ -15,6 +15,7 @@ from umbel.client.boundary import keep, offered, with_told
 from umbel.client.policy import Leave, Limits, Policy
 from umbel.client.release import release
 from umbel.client.state import StateStore
+from umbel.client.workbench import split
 from umbel.data import load_dataset, make_shards
 from umbel.data.storage import read_shard, write_shards
 from umbel.errors import BadInput, Declined, UmbelError, UpdateRefused
@@ -159,6 +160,15 @@ def test_a_part_of_a_graph_that_is_none_is_refused(path, tmp_path, change, said)
     np.savez(tmp_path / "bad.npz", **kept)
     with pytest.raises(BadInput, match=f"bad.npz: .*({said})"):
         read_shard(tmp_path / "bad.npz")
+
+
+def test_what_is_held_out_shares_the_tensors_of_the_graph(path, tmp_path):
+    paradigm, shards = made(2), told_shards(experiment(path), 2, tmp_path)
+    parts = [split(shard, 0.3, seed=0) for shard in shards]
+    pairs = [[paradigm.prepare(part) for part in two] for two in parts]
+    for shard, (train, held) in zip(shards, pairs, strict=True):
+        assert train["x"] is held["x"] and not set(train["rows"]) & set(held["rows"])
+        assert torch.equal(train["x"], made(2).prepare(shard)["x"])
 
 
 def test_what_leaves_is_of_the_boundary_alone(path):
