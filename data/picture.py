@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import BadInput
+from .graph_picture import draw_graphs, graphs_height
+from .rows import EDGES
 from .shard import UNLABELLED, ShardSource
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 MOST_CLIENTS = 200
 _MOST_CLASSES_IN_LEGEND = 20
@@ -45,7 +49,8 @@ def class_counts(source: ShardSource, indices: np.ndarray) -> np.ndarray:
 
 
 def plot_partition(source: ShardSource, path: str | os.PathLike[str]) -> Path:
-    """Draw one stacked bar a client and write the picture to `path` (PNG, SVG or PDF).
+    """Draw one stacked bar a client and write the picture to `path` (PNG, SVG or PDF). Of graphs,
+    some of each client's nodes and the edges between them are drawn below.
 
     Of more than 200 clients, 200 evenly spread ones are drawn and the title says so. Raises
     BadInput for a suffix that matplotlib cannot write, or where matplotlib is missing.
@@ -63,11 +68,19 @@ def plot_partition(source: ShardSource, path: str | os.PathLike[str]) -> Path:
     shown = np.unique(np.linspace(0, population - 1, min(population, MOST_CLIENTS)).astype(int))
     counts = class_counts(source, shown)
     width = float(np.clip(2.6 + 0.34 * len(shown), 7.0, 15.0))
+    graphs = EDGES in source.shard(0).arrays
     figure = Figure(figsize=(width, 4.6), dpi=150, layout="constrained")
     if target.suffix.lower()[1:] not in FigureCanvasAgg(figure).get_supported_filetypes():
         raise BadInput(f"{target}: cannot write a picture of this type; use .png, .svg or .pdf")
-    axes = figure.add_subplot()
-    _draw_bars(axes, counts, source.schema.classes)
+    part: Figure | SubFigure = figure
+    colours = class_colours(len(source.schema.classes))
+    if graphs:
+        below = graphs_height(len(shown), width)
+        figure.set_size_inches(width, 4.6 + below)
+        part, lower = figure.subfigures(2, 1, height_ratios=[4.6, below], squeeze=False).ravel()
+        draw_graphs(lower, source, shown, colours)
+    axes = part.add_subplot()
+    _draw_bars(axes, counts, source.schema.classes, colours)
     _label_axes(axes, source, shown, counts)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(suffix=target.suffix, dir=target.parent)
@@ -82,14 +95,19 @@ def plot_partition(source: ShardSource, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _draw_bars(axes: Axes, counts: np.ndarray, classes: tuple[str, ...]) -> None:
+def class_colours(classes: int) -> list[Any]:
+    """A colour for each of so many classes, and the last for no label."""
     from matplotlib import colormaps
 
-    if len(classes) <= len(_TEN_COLOURS):
-        colours = [*_TEN_COLOURS[: len(classes)], _UNLABELLED_COLOUR]
-    else:
-        shades = colormaps["turbo"](np.linspace(0.03, 0.97, len(classes)))
-        colours = [*shades, _UNLABELLED_COLOUR]
+    if classes <= len(_TEN_COLOURS):
+        return [*_TEN_COLOURS[:classes], _UNLABELLED_COLOUR]
+    shades = colormaps["turbo"](np.linspace(0.03, 0.97, classes))
+    return [*shades, _UNLABELLED_COLOUR]
+
+
+def _draw_bars(
+    axes: Axes, counts: np.ndarray, classes: tuple[str, ...], colours: Sequence[Any]
+) -> None:
     clients = np.arange(len(counts))
     bottom = np.zeros(len(counts), dtype=int)
     # One bar touches the next where there are many: gaps would only make stripes.

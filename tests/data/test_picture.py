@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from umbel.data import Dataset, make_shards, plot_partition
+from umbel.data.graph_picture import best_linked
 from umbel.data.picture import class_counts
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
+from umbel.schema import Schema
 
 MakeExperiment = Callable[..., Experiment]
 
@@ -56,3 +58,30 @@ def test_an_unknown_type_leaves_nothing(
     with pytest.raises(BadInput, match=r"out\.docx: cannot write a picture"):
         plot_partition(make_shards(make_experiment(clients=2), blobs), tmp_path / "out.docx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_graphs_are_drawn_below(tmp_path: Path, make_experiment: MakeExperiment, task: str) -> None:
+    pytest.importorskip("networkx")
+    pairs = np.stack([np.arange(29), np.arange(1, 30)], axis=1)
+    arrays = {"x": np.zeros((30, 1), np.float32), "y": np.arange(30) % 3, "edges": pairs}
+    if task == "graph":
+        one = np.array([[0, 1]])
+        arrays |= {"x": np.zeros((60, 1), np.float32), "edges": np.repeat(one, 30, axis=0)}
+        arrays |= {"nodes": np.full(30, 2), "links": np.ones(30, np.int64)}
+    schema = Schema(f"{task}-classification", (1,), "float32", ("a", "b", "c"))
+    source = make_shards(make_experiment(clients=7), Dataset("paths", schema, arrays))
+    sizes = []
+    for kind in ("graphs", "examples"):
+        if kind == "examples":
+            plain = {"x": np.zeros((30, 1), np.float32), "y": arrays["y"]}
+            source = make_shards(make_experiment(clients=7), Dataset("rows", schema, plain))
+        with Image.open(plot_partition(source, tmp_path / f"{kind}.png")) as image:
+            sizes.append(image.size)
+    assert sizes[0][0] == sizes[1][0] and sizes[0][1] > sizes[1][1] + 800
+
+
+def test_the_best_linked_nodes_and_those_around_them_are_drawn() -> None:
+    edges = np.array([[0, 1], [1, 2], [1, 3], [3, 4], [5, 6]])
+    assert best_linked(edges, 8, most=4).tolist() == [1, 0, 2, 3]
+    assert best_linked(edges, 8).tolist() == [1, 0, 2, 3, 4, 5, 6, 7]
