@@ -13,6 +13,7 @@ from typing import Any
 from ..data.sources import parse_source
 from ..data.texts import TEXT
 from ..gain import WORDS, Gain
+from ..models.graph_networks import Network
 from ..rounds import number
 from .graph import sample_inputs
 from .trained import Trained
@@ -85,6 +86,8 @@ def _code(text: str) -> list[str]:
 
 def _kind(trained: Trained) -> str:
     schema = trained.schema
+    if isinstance(trained.model, Network):
+        return "graph-ml"
     what = "text" if schema.dtype == TEXT else "image" if len(schema.shape) > 1 else "tabular"
     return f"{what}-{schema.task}"
 
@@ -130,15 +133,30 @@ def _model(trained: Trained, sha256: str) -> dict[str, str]:
         "parameters": f"{trained.parameters:,}",
         "input": _input(trained),
         "columns": ", ".join(columns) + (", ..." if len(schema.features) > SHOWN_CLASSES else ""),
-        "output": f"scores (n, {len(schema.classes)}), the highest is the class",
+        "output": _output(trained),
         "classes, in order": ", ".join(names) + more,
         "sha256 of model.safetensors": f"`{sha256}`",
         "sha256 of the run's own model": _text(trained.environment.get("model_sha256")),
     }
 
 
+def _output(trained: Trained) -> str:
+    schema = trained.schema
+    if isinstance(trained.model, Network):
+        schema = trained.model.schema
+    if schema.task == "link-prediction":
+        return "features of each node; how likely two are linked is their product's sigmoid"
+    if schema.task.endswith("-regression"):
+        return "numbers (n, 1)"
+    return f"scores (n, {len(schema.classes)}), the highest is the class"
+
+
 def _input(trained: Trained) -> str:
     schema = trained.schema
+    if isinstance(trained.model, Network):
+        width, told = trained.model.schema.shape[0], trained.model.schema.edge_width
+        more = f", {told} numbers (m, {told}) of each" if told else ""
+        return f"nodes float32 (n, {width}), edges int64 (2, m), each both ways{more}"
     if schema.dtype == TEXT:
         return "token ids (n, length), int32, as its tokenizer gives them, -1 after a text's end"
     shape = ", ".join(map(str, sample_inputs(trained.model, schema).shape[1:]))

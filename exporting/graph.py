@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..data.tensors import to_inputs
 from ..data.texts import TEXT, as_texts
 from ..errors import BadInput
+from ..models.graph_networks import Network
 from ..schema import Schema
 from ..tensors import nbytes
 
@@ -42,6 +43,8 @@ def write_graph(model: nn.Module, schema: Schema, path: Path) -> None:
     Inputs are what the model gets in training: images float32 (n, C, H, W) in [0, 1], tables
     (n, F), texts as token ids (n, length). Raises BadInput where the model cannot be written so.
     """
+    if isinstance(model, Network):
+        raise BadInput("export: networks over graphs are not written as ONNX; add --no-onnx")
     inputs = sample_inputs(model, schema)
     axes = {0: "batch", 1: "length"} if schema.dtype == TEXT else {0: "batch"}
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.texts import TEXT
 from ..models.backbones import MODULE, Form
+from ..models.graph_networks import GraphNetwork, Network
 from ..paradigms.transfer.trees import forest_head
 from ..schema import Schema
 from .graph import INPUT, OUTPUT, sample_inputs
@@ -61,6 +62,8 @@ def without_folders(value: Any) -> Any:
 def with_torch(trained: Trained) -> str:
     """Code that reads model.safetensors."""
     model = trained.experiment.model
+    if isinstance(trained.model, Network):
+        return _with_graph(trained, trained.model)
     if forest_head(trained.model) is not None:
         return _with_umbel(trained)
     if model.name.startswith(f"{MODULE}:") and "head" not in model.parameters:
@@ -133,6 +136,31 @@ def _with_transformers(trained: Trained) -> str:
             'body = AutoModel.from_pretrained(".").eval()',
             *given,
             'scores = features @ head["head.weight"].T + head["head.bias"]',
+        ]
+    )
+
+
+def _with_graph(trained: Trained, network: Network) -> str:
+    """For two nodes with an edge between them."""
+    schema, model = network.schema, trained.experiment.model
+    known = f"{literal(schema.task)}, {schema.shape!r}, {literal(schema.dtype)}, classes"
+    given = ["x", "edges", "torch.zeros(2, schema.edge_width)" if schema.edge_width else "None"]
+    if isinstance(network, GraphNetwork):
+        given += ["torch.zeros(2, dtype=torch.int64)", "1"]  # Both are in the first graph of one.
+    return "\n".join(
+        [
+            "import torch",
+            "from safetensors.torch import load_file",
+            "from umbel import registry",
+            "from umbel.schema import Schema",
+            "",
+            f"classes = {literal(schema.classes)}",
+            f"schema = Schema({known}, edge_width={schema.edge_width})",
+            f'model = registry.build("model", {literal(model.name)}, '
+            f"{literal(without_folders(model.parameters))}, schema)",
+            'model.load_state_dict(load_file("model.safetensors"))',
+            f"x, edges = torch.zeros(2, {schema.shape[0]}), torch.tensor([[0, 1], [1, 0]])",
+            f"scores = model.eval()({', '.join(given)})",
         ]
     )
 

@@ -18,6 +18,9 @@ Readout = Literal["mean", "sum", "max", "attention"]
 Make = Callable[[int, int], nn.Module]
 """A layer from its widths in and out."""
 
+MOST_LAYERS = 100
+"""A client builds what a server asks for before it knows how large that is."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -211,9 +214,9 @@ def _network(
 ) -> nn.Module:
     """Layers by what is asked of them: a node's scores come from a last layer, a graph's from its
     readout, and a link's are made of a last layer's features of its ends."""
-    if form.layers < 1 or form.hidden < 1:
+    if not 1 <= form.layers <= MOST_LAYERS or form.hidden < 1:
         shown = f"layers = {form.layers}, hidden = {form.hidden}"
-        raise BadInput(f"model: {shown}; nothing may be below 1")
+        raise BadInput(f"model: {shown}; layers are 1 to {MOST_LAYERS}, and hidden is at least 1")
     if not 0 <= form.drop < 1:
         raise BadInput(f"model.drop: {form.drop:g} is not in [0, 1)")
     kind, _, asked = schema.task.partition("-")
@@ -223,14 +226,14 @@ def _network(
     widths = [width, *[form.hidden] * form.layers]
     if kind == "graph":
         made = [Layer(make(i, o), o, tells=tells) for i, o in pairwise(widths)]
-        return GraphNetwork(made, activation, form.drop, _readout(form), outputs)
+        return GraphNetwork(made, activation, form.drop, _readout(form), outputs).of(schema)
     if kind not in ("node", "link"):
         raise BadInput(f"model: this one is for graphs, not for {schema.summary()}")
     widths[-1] = form.hidden if kind == "link" else outputs
     makes = [make] * (form.layers - 1) + [last or make]
     pairs = zip(makes, pairwise(widths), strict=True)
     made = [Layer(one(i, o), o, tells=tells) for one, (i, o) in pairs]
-    return NodeNetwork(made, activation, form.drop)
+    return NodeNetwork(made, activation, form.drop).of(schema)
 
 
 def _readout(form: Form) -> nn.Module:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+
+from ..schema import Schema
 
 
 class Layer(nn.Module):
@@ -23,15 +26,24 @@ class Layer(nn.Module):
         return found
 
 
-class NodeNetwork(nn.Module):
+class Network(nn.Module):
+    """What networks over graphs have in common; `schema` is what they were built for."""
+
+    output_layer = "head"
+    schema: Schema
+
+    def of(self, schema: Schema) -> Self:
+        self.schema = schema
+        return self
+
+
+class NodeNetwork(Network):
     """Scores (n, outputs) of the nodes of a graph from their features (n, F), edges (2, m) as
     (from, to), each way one, and what is known of these (m, E).
 
     Dropout comes before each layer, an activation after all but the last. `body` holds all layers
     but the last, `head` is that.
     """
-
-    output_layer = "head"
 
     def __init__(self, layers: Sequence[Layer], activation: nn.Module, drop: float) -> None:
         super().__init__()
@@ -46,15 +58,13 @@ class NodeNetwork(nn.Module):
         return scores
 
 
-class GraphNetwork(nn.Module):
+class GraphNetwork(Network):
     """Scores (count, outputs) of so many graphs, whose nodes and edges are as in `NodeNetwork`, all
     in one; `graph` (n,) says for each node which one it is in.
 
     An activation follows every layer of `body`; `readout` makes a graph's features of its nodes',
     and `head` scores of these.
     """
-
-    output_layer = "head"
 
     def __init__(
         self,

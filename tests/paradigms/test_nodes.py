@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from umbel.data.rows import edges_between, parted
 from umbel.data.storage import read_shard, write_shards
 from umbel.errors import BadInput
 from umbel.experiment import Experiment, load
+from umbel.exporting.run import export
 from umbel.rounds import evaluation
 
 pytest.importorskip("torch_geometric", reason="the extra `graph` is not installed")
@@ -121,6 +124,7 @@ def test_with_every_kind_of_strategy(blocks, tmp_path, strategy):
         ({"edges": [[0, 1], [5, 240], [300, 2]]}, r"2 of 3 edges lead to a node .*\(5, 240\)"),
         ({"edges": [0, 1]}, r"edges are int64 \(2,\); give pairs of rows"),
         ({"y": np.zeros(7, np.int64)}, "240 rows of features but 7 labels"),
+        ({"y": np.full(240, 1.5)}, "row 1: label 1.5 is not a class"),
         ({"x": np.full((240, 2), np.nan)}, "node 0, and 239 more, hold no number"),
     ],
 )
@@ -145,6 +149,17 @@ def test_loops_and_repeated_edges_are_left_out(tmp_path):
         (["model.name=mlp"], "Classifier looks at no edges; take a model for graphs"),
         (["paradigm.name=supervised"], "supervised takes no graphs, and there is node-class"),
         (["model.layers=0"], "layers = 0"),
+        (["model.layers=101"], "layers = 101"),
+        (
+            ["paradigm.neighbours=[3]"],
+            r"neighbours: \[3\] is not a number for each of the 2 layers",
+        ),
+        (["data.partition.slack=-1"], "slack = -1; it must be at least 0"),
+        (["data.partition=bootstrap"], "bootstrap draws a node more than once"),
+        (
+            ["paradigm.name=fedgcn", "strategy.name=fedlc"],
+            "which the paradigm fedgcn does not call",
+        ),
     ],
 )
 def test_what_does_not_fit_a_graph_is_refused(blocks, tmp_path, settings, said):
@@ -152,3 +167,65 @@ def test_what_does_not_fit_a_graph_is_refused(blocks, tmp_path, settings, said):
     path.write_text(experiment(blocks).to_toml())
     with pytest.raises(BadInput, match=said):
         umbel.simulate(load(path, settings), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("indices", [0, 400_000_000]),
+        ("indices", [0, 9]),
+        ("indptr", [0, 2]),
+        ("shape", 3),
+        ("shape", [10**9, 10**9]),
+    ],
+)
+def test_sparse_features_that_make_no_matrix_are_refused(tmp_path, part, value):
+    parts = {"data": [1.0, 1.0], "indices": [0, 1], "indptr": [0, 1, 2, 2], "shape": [3, 3]}
+    arrays = {f"x_{name}": np.array(held) for name, held in {**parts, part: value}.items()}
+    np.savez(tmp_path / "sparse.npz", **arrays, y=np.arange(3), edges=np.array([[0, 1]]))
+    with pytest.raises(BadInput, match=r"sparse.npz: x_data and the others make no sparse matrix"):
+        load_dataset(str(tmp_path / "sparse.npz"))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_labels_of_nodes_may_be_names(tmp_path, named):
+    y = np.array([0, 1, 0, -1]) if named else np.array(["cat", "dog", "cat", ""])
+    classes = {"classes": np.array(["cat", "dog"])} if named else {}
+    np.savez(tmp_path / "g.npz", x=np.eye(4), y=y, edges=np.array([[0, 1]]), **classes)
+    data = load_dataset(str(tmp_path / "g.npz"))
+    assert data.schema.classes == ("cat", "dog") and data.train["y"].tolist() == [0, 1, 0, -1]
+
+
+def test_labels_of_which_few_are_kept_are_of_training_nodes(tmp_path, blocks):
+    arrays = dict(np.load(blocks))
+    path = tmp_path / "split.npz"
+    np.savez(path, **arrays, train=np.arange(0, 240, 8), test=np.arange(1, 240, 2))
+    shards = make_shards(experiment(path, data={"labels": 20}))
+    kept = 0
+    for shard in (shards.shard(k).arrays for k in range(3)):
+        kept += int((shard["y"][shard["role"] == 0] >= 0).sum())
+    assert kept == 20
+
+
+def test_small_graphs_are_divided_by_their_communities(tmp_path):
+    import networkx
+
+    edges = np.array(networkx.karate_club_graph().edges)
+    np.savez(tmp_path / "club.npz", x=np.eye(34), y=np.arange(34) % 2, edges=edges)
+    shards = make_shards(experiment(tmp_path / "club.npz", clients=2))
+    assert sum(len(shards.shard(k).arrays["edges"]) for k in range(2)) > 55
+
+
+@pytest.mark.parametrize("name", ["gcn", "gin"])
+def test_the_card_of_a_graph_network_has_code_that_runs(blocks, tmp_path, name):
+    umbel.simulate(experiment(blocks, model=name, rounds=1), out=tmp_path / "run")
+    with pytest.raises(BadInput, match="networks over graphs are not written as ONNX; add --no-"):
+        export(tmp_path / "run", tmp_path / "none", onnx=True)
+    export(tmp_path / "run", tmp_path / "out", onnx=False)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "pipeline_tag: graph-ml" in card and "edges int64 (2, m)" in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    found: dict = {}
+    with chdir(tmp_path / "out"):
+        exec(code, found)
+    assert found["scores"].shape == (2, 2)
