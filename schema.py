@@ -56,7 +56,7 @@ class Schema:
                 features=tuple(str(name) for name in raw["features"]),
                 edge_width=int(raw.get("edge_width", 0)),
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, OverflowError, json.JSONDecodeError) as error:
             raise ValueError(f"not a shard schema: {error}") from error
 
     def differences(self, other: Schema) -> list[str]:

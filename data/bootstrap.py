@@ -20,6 +20,8 @@ def bootstrap(pool: Pool, *, examples: int = 100, alpha: float | None = None) ->
     >>> bootstrap(pool, examples=4)(999_999).tolist()
     [0, 1, 1, 0]
     """
+    if pool.edges is not None:
+        raise BadInput("data.partition: bootstrap draws a node more than once; take another")
     if examples < 1:
         raise BadInput(f"data.partition: bootstrap: examples = {examples}; at least 1 is needed")
     if alpha is not None and not alpha > 0:

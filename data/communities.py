@@ -16,8 +16,11 @@ def louvain(pool: Pool, *, slack: int = 20) -> Partition:
     communities are cut and put together to clients of about equal size as by Xie et al. 2022,
     FederatedScope-GNN, arXiv 2204.05562.
 
-    `slack` is how many nodes more than an equal share a client may have.
+    `slack` is how many nodes more than an equal share a client may have, >= 0, of small graphs a
+    quarter of that share at most.
     """
+    if slack < 0:
+        raise BadInput(f"data.partition: louvain: slack = {slack}; it must be at least 0")
     if pool.edges is None:
         raise BadInput("data.partition: louvain divides graphs, and these data are none")
     if len(pool) < pool.clients:
@@ -30,6 +33,7 @@ def louvain(pool: Pool, *, slack: int = 20) -> Partition:
     seed = derive_seed(pool.seed, purpose="partition") % 2**32
     found = networkx.community.louvain_communities(graph, seed=seed)
     share = len(pool) // pool.clients
+    slack = min(slack, share // 4)
     most = max(1, share - slack)
     pieces = [
         nodes[begin : begin + most]

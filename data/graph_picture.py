@@ -64,8 +64,7 @@ def shown_part(arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """
     if NODES in arrays:
         first = taken(arrays, np.arange(min(1, len(arrays["y"]))))
-        count = int(first[NODES].sum())
-        return first[EDGES], np.repeat(first["y"], count)
+        arrays = {"y": np.repeat(first["y"], first[NODES]), EDGES: first[EDGES]}
     chosen = taken(arrays, best_linked(arrays[EDGES], len(arrays["y"])))
     return chosen[EDGES], chosen["y"]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..schema import Schema
+from .assembly import Part, encode, label_names, sorted_classes
 from .rows import EDGE_X, EDGES, LINKS, NODES, ROLE, TEST, TRAIN, VALIDATION
 from .shard import Dataset
 from .stacking import Graph, first_three, stack
@@ -84,10 +85,7 @@ def graph_of_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
         lacking = [name for name in parts if name not in arrays]
         if lacking:
             raise BadInput(f"{path}: has edges, but neither x nor {', '.join(lacking)}")
-        from scipy.sparse import csr_matrix
-
-        data, indices, indptr, shape = (arrays[name] for name in parts)
-        x = csr_matrix((data, indices, indptr), shape=tuple(shape)).toarray()
+        x = _dense(path, *(arrays[name] for name in parts))
     if "y" not in arrays:
         raise BadInput(f"{path}: has no array 'y'; -1 is no label")
     y = arrays["y"]
@@ -95,9 +93,13 @@ def graph_of_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
         raise BadInput(f"{path}: x is {x.shape} and y {y.shape}; give (n, features) and (n,)")
     if len(x) != len(y):
         raise BadInput(f"{path}: {len(x)} rows of features but {len(y)} labels")
-    count = int(y.max()) + 1 if len(y) else 0
-    named = arrays.get("classes")
-    classes = [str(n) for n in named] if named is not None else [str(n) for n in range(count)]
+    labels, named = label_names(y, str(path)), arrays.get("classes")
+    found = Part(x, labels, str(path))
+    classes = sorted_classes([found]) if named is None else tuple(map(str, named.tolist()))
+    # Whole numbers beside names of classes are places among these.
+    by_place = named is not None and y.dtype.kind not in "US"
+    valid = [str(place) for place in range(len(classes))] if by_place else classes
+    y = encode(labels, valid, str(path))
     roles = {
         role: arrays[key]
         for role, key in ((TRAIN, "train"), (VALIDATION, "val"), (TEST, "test"))
@@ -105,3 +107,20 @@ def graph_of_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Dataset:
     }
     graph = Graph(x, arrays[EDGES], arrays.get(EDGE_X))
     return graph_dataset(path.stem, graph, y, classes=classes, roles=roles, where=str(path))
+
+
+def _dense(
+    path: Path, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: np.ndarray
+) -> np.ndarray:
+    """A sparse matrix by rows as a whole; raises BadInput where the parts make none."""
+    from scipy.sparse import csr_matrix
+
+    try:
+        matrix = csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
+        # Its constructor looks at no index, and a wrong one would be written to.
+        matrix.check_format(full_check=True)
+        whole: np.ndarray = matrix.toarray()
+    except (ValueError, TypeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path}: x_data and the others make no sparse matrix: {reason}") from None
+    return whole

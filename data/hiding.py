@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..randomness import numpy_generator
-from .rows import taken
+from .rows import ROLE, TRAIN, taken
 from .shard import UNLABELLED, Dataset
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def labelled_rows(experiment: Experiment, dataset: Dataset) -> np.ndarray | None
     count, labels = experiment.data.labels, dataset.train["y"]
     if count is None:
         return None
+    if ROLE in dataset.train:
+        labels = np.where(dataset.train[ROLE] == TRAIN, labels, UNLABELLED)
     known = int((labels != UNLABELLED).sum())
     if count > known:
         raise BadInput(f"data.labels: {count} is more than the {known} labels of {dataset.name}")

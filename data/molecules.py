@@ -131,9 +131,12 @@ def sdf_part(path: Path, label: str, *, skip: bool = False) -> GraphPart:
                 f"{path}: no molecule has a property {label!r}; name it with data.label"
                 f"{nearest(label, known)}"
             )
-        labels = [
-            mol.GetProp(label).strip() if h else "" for mol, h in zip(found, has, strict=True)
-        ]
+        try:
+            labels = [
+                mol.GetProp(label).strip() if h else "" for mol, h in zip(found, has, strict=True)
+            ]
+        except UnicodeDecodeError:
+            raise BadInput(f"{path}: property {label!r} is not UTF-8; write the file so") from None
         named = [f"molecule {place + 1}" for place in range(len(found))]
         return _part(chem, found, named, np.array(labels, dtype=str), (str(path), skip))
 

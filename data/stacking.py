@@ -94,10 +94,12 @@ def _check_shapes(graphs: Sequence[Graph], names: Sequence[str], where: str) -> 
             )
         told = graph.edge_x
         count = graph.edges.size // 2
-        if told is not None and (told.ndim != 2 or len(told) != count):
+        if told is not None and (
+            told.ndim != 2 or len(told) != count or told.dtype.kind not in "fiub"
+        ):
             raise BadInput(
                 f"{at}: {count} edges, and what is known of them is "
-                f"{told.shape}; give (edges, numbers)"
+                f"{told.dtype} {told.shape}; give numbers (edges, numbers)"
             )
 
 

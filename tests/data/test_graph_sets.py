@@ -64,7 +64,10 @@ def test_graphs_lie_one_after_another_with_each_edge_once(caplog) -> None:
             r"2 of 4 edges lead to a node that is not there: \(0, 2\) of b, \(-1, 0\) of b",
         ),
         ([graph(1), graph(2, [[0, 1, 1]])], "graph 2: edges are int64 .1, 3.; give pairs"),
-        ([graph(2, [[0, 1]], edge_x=[[1], [2]])], "1 edges, and what is known of them is .2, 1."),
+        (
+            [graph(2, [[0, 1]], edge_x=[[1], [2]])],
+            "1 edges, and what is known of them is float32 .2, 1.",
+        ),
         ([graph(1), Graph(np.array([[1, 2], [1, np.nan]]), NONE, name="b")], "node 1 of b, and 0"),
         ([graph(1), Graph(np.ones(3), NONE)], "graph 2: the nodes' features are float64 .3,.;"),
         ([], "holds no graphs"),
