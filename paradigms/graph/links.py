@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ...data.rows import EDGES
+from ...data.rows import EDGE_X, EDGES
 from ...data.shard import Shard
 from ...errors import BadInput
 from ...schema import Schema
@@ -30,7 +30,7 @@ class LinkPrediction:
     characteristic of each client's, weighted by its edges.
 
     A prepared shard has `pairs` (k, 2), `x` (n, F) and `edges` (2, 2m), which messages go along, in
-    both directions; for evaluation `apart` (k, 2), too.
+    both directions; for evaluation `apart` (k, 2), too. What is known of edges is not heard.
 
     Paper: Kipf and Welling 2016, Variational Graph Auto-Encoders, arXiv 1611.07308, the plain
     auto-encoder.
@@ -46,7 +46,9 @@ class LinkPrediction:
             raise BadInput(
                 f"paradigm.name: links is about a graph's, and there is {schema.summary()}"
             )
-        return build_network(self._build_model, replace(schema, task="link-prediction"), "link", 2)
+        return build_network(
+            self._build_model, replace(schema, task="link-prediction", edge_width=0), "link", 2
+        )
 
     def travels(self, model: nn.Module) -> Collection[str]:
         return list(model.state_dict())
@@ -59,15 +61,21 @@ class LinkPrediction:
         count = min(round(share * len(edges)), max(0, len(edges) - 1))
         order = generator.permutation(len(edges))
         rest, held = np.sort(order[count:]), np.sort(order[:count])
-        arrays = {**shard.arrays, EDGES: edges[rest]}
+        arrays = {name: array for name, array in shard.arrays.items() if name != EDGE_X}
+        arrays |= {EDGES: edges[rest], PAIRS: edges[rest]}
         apart = pairs_apart(edges, len(shard), count, generator)
         judged = {**arrays, PAIRS: edges[held][: len(apart)], APART: apart}
         return replace(shard, arrays=arrays), replace(shard, arrays=judged)
 
     def prepare(self, shard: Shard) -> Prepared:
+        if PAIRS not in shard.arrays:
+            raise BadInput(
+                "paradigm.name: links is learnt and judged by the clients' own edges; leave "
+                "data.test and data.server out"
+            )
         edges = torch.tensor(shard.arrays[EDGES], dtype=torch.int64).reshape(-1, 2)
         prepared = {
-            PAIRS: torch.tensor(shard.arrays.get(PAIRS, edges.numpy()), dtype=torch.int64),
+            PAIRS: torch.tensor(shard.arrays[PAIRS], dtype=torch.int64).reshape(-1, 2),
             "x": torch.tensor(shard.arrays["x"], dtype=torch.float32),
             "edges": torch.cat([edges.T, edges.T.flip(0)], dim=1),
         }
@@ -92,13 +100,8 @@ class LinkPrediction:
         return _loss(*self._scores(model, batch, linked, apart))
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
-        if APART not in prepared:
-            raise BadInput(
-                "data.test: links is judged by the edges that clients hold out; leave data.test "
-                "out, and set data.held_out"
-            )
         examples = len(prepared[PAIRS])
-        if not examples:
+        if not examples or APART not in prepared:
             return {"loss": 0.0, "auc": 0.0, "examples": 0.0}
         with torch.no_grad():
             linked, apart = self._scores(model, prepared, prepared[PAIRS], prepared[APART])

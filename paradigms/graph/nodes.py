@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ...data.rows import COUNTS, EDGE_X, EDGES
 from ...data.shard import Shard
+from ...errors import BadInput
+from ...models.graph_networks import NodeNetwork
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from .sampling import Adjacency, sampled
@@ -30,7 +32,8 @@ class Nodes:
     neighbours sampled as by Hamilton et al. 2017, arXiv 1706.02216, algorithm 2.
 
     Args:
-        normalise: `sum` has each node's features add up to 1, as is usual for counts of words.
+        normalise: `sum` has a node's features that add up to more than 1 add up to 1, as is usual
+            for counts of words.
         neighbours: how many neighbours a node hears in each layer while training, from the last
             layer to the first; empty for all.
     """
@@ -52,7 +55,14 @@ class Nodes:
 
     def build(self, schema: Schema) -> nn.Module:
         self._targets = targets_of(schema)
-        return build_network(self._build_model, schema, "node", 2)
+        model = build_network(self._build_model, schema, "node", 2)
+        layers = len(model.body) + 1 if isinstance(model, NodeNetwork) else len(self._neighbours)
+        if self._neighbours and len(self._neighbours) != layers:
+            raise BadInput(
+                f"paradigm.neighbours: {list(self._neighbours)} is not a number for each of the "
+                f"{layers} layers"
+            )
+        return model
 
     def travels(self, model: nn.Module) -> Collection[str]:
         return list(model.state_dict())

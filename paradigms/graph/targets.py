@@ -54,6 +54,8 @@ class Numbers:
     """The squared error of numbers; one that is not finite is not known."""
 
     def of(self, shard: Shard) -> tuple[Tensor, Tensor]:
+        if TARGET not in shard.arrays:
+            raise BadInput(f"data.source: {shard.schema.task} needs numbers in an array {TARGET!r}")
         numbers = torch.tensor(shard.arrays[TARGET], dtype=torch.float32)
         return numbers, numbers.isfinite()
 
@@ -79,6 +81,8 @@ def build_network(build_model: BuildModel, schema: Schema, kind: str, inputs: in
     raises BadInput where the data or the model are not for that."""
     if not schema.task.startswith(f"{kind}-"):
         raise BadInput(f"paradigm.name: this one is about {kind}s, and there is {schema.summary()}")
+    if len(schema.shape) != 1 or schema.edge_width < 0:
+        raise BadInput(f"data: a node has a list of numbers, and there is {schema.summary()}")
     model = build_model(schema)
     taken = inspect.signature(model.forward).parameters.values()
     if sum(p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in taken) < inputs:

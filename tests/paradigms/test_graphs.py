@@ -130,6 +130,17 @@ def test_links_are_told_from_what_is_held_out(tmp_path):
     )
 
 
+@pytest.mark.parametrize("model", ["gin", "message-passing"])
+def test_links_do_not_hear_what_is_known_of_edges(tmp_path, model):
+    generator = np.random.default_rng(0)
+    edges = np.argwhere(np.triu(generator.random((40, 40)) < 0.2, 1))
+    arrays = {"x": generator.normal(size=(40, 3)), "y": np.arange(40) % 2, "edges": edges}
+    np.savez(tmp_path / "told.npz", **arrays, edge_x=np.ones((len(edges), 2)))
+    told = experiment(str(tmp_path / "told.npz"), model, "links", rounds=1)
+    records = umbel.simulate(told, out=tmp_path / "run").records
+    assert [row["status"] for row in records[0]["clients"]] == ["ok"] * 3
+
+
 def test_held_out_links_are_hidden_and_judged():
     generator = np.random.default_rng(0)
     edges = np.argwhere(np.triu(generator.random((30, 30)) < 0.2, 1))
@@ -149,8 +160,8 @@ def test_held_out_links_are_hidden_and_judged():
     wanted = roc_auc_score([1] * len(hidden) + [0] * len(hidden), scores)
     sums = paradigm.evaluate(model, prepared)
     assert sums["auc"] / sums["examples"] == pytest.approx(wanted)
-    with pytest.raises(BadInput, match="data.test: links is judged by the edges that clients"):
-        paradigm.evaluate(model, paradigm.prepare(train))
+    with pytest.raises(BadInput, match="links is learnt and judged by the clients' own edges"):
+        paradigm.prepare(Shard("server", schema, arrays))
 
 
 def test_pairs_apart_are_as_many_as_there_are():
