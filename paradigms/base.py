@@ -275,3 +275,7 @@ class TellsBoundary(Protocol):
         neighbours elsewhere; `keys` (k,), the nodes that it tells of; `sums` (k, width) float32;
         `asks`, the nodes whose total it needs, which are among the others."""
         ...
+
+    def fault(self, offer: Tensors) -> str:
+        """Why a client's well-formed offer is none of an honest one's; empty where it may be."""
+        ...

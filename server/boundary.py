@@ -55,13 +55,16 @@ def tell_boundary(
     """
     if not isinstance(paradigm, TellsBoundary):
         return None
-    asking = _Asking(way, experiment, task)
+    telling, asking = paradigm, _Asking(way, experiment, task)
     width = paradigm.width(asking.schema)
     most = experiment.server.max_examples
     offers: dict[str, Tensors] = {}
 
     def take(name: str, groups: Mapping[str, Tensors]) -> None:
         offers[name] = checked(groups, width, most)
+        fault = telling.fault(offers[name])
+        if fault:
+            raise UpdateRefused(fault)
 
     empty = Envelope(asking.header).to_record()
     asking.all(OFFER, dict.fromkeys(asking.names, empty), take)

@@ -9,7 +9,9 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from .. import registry
+from .calibrated import Calibrated
 from .combine import WeightedMean
+from .contrast import Contrastive
 from .local_parts import Plain, parts_of
 from .parts import AsksServer, CountsSteps, Need
 from .step import Replace
@@ -50,6 +52,7 @@ def unmet(strategy: object, experiment: object) -> list[str]:
     needs: tuple[Need, ...] = getattr(strategy, "needs", ())
     faults = _useless(strategy, experiment) or _idle(strategy, experiment)
     faults += _unpooled(strategy, experiment) + _untaught(strategy, experiment)
+    faults += _unseen(strategy, experiment)
     return faults + [
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
@@ -103,6 +106,17 @@ def _unpooled(strategy: object, experiment: object) -> list[str]:
     if getattr(getattr(strategy, "combine", None), "pools", False):
         return []
     return [f"there is no mean of what the paradigm {choice.name} makes; take strategy pool"]
+
+
+def _unseen(strategy: object, experiment: object) -> list[str]:
+    """Whether a strategy looks at what a layer gives, and the paradigm does not call it."""
+    choice = getattr(experiment, "paradigm", None)
+    if choice is None or not hasattr(registry.resolve("paradigm", choice.name), "passes_around"):
+        return []
+    parts = parts_of(getattr(strategy, "local", Plain()))
+    if not any(isinstance(part, Calibrated | Contrastive) for part in parts):
+        return []
+    return [f"it looks at the model's output layer, which the paradigm {choice.name} does not call"]
 
 
 def _untaught(strategy: object, experiment: object) -> list[str]:

@@ -98,7 +98,7 @@ def test_numbers_survive_toml_and_json_exactly(rounds, seed, clients, lr, held_o
         ("[strategy]\nname = 'fedavg'\nfraction = 1.5", "strategy.fraction: 1.5 is not in (0, 1]"),
         ("[strategy]\nname = 'fedavg'\nweighting = 'size'", "strategy.weighting: must be 'examples', 'uniform', 'loss', 'inverse-variance' or 'label-entropy', found 'size'"),
         ("[strategy]\nname = 'no.such:Thing'", "cannot be imported"),
-        ("[model]\nname = 'cnm'", "did you mean 'cnn'?"),
+        ("[model]\nname = 'lenett'", "did you mean 'lenet'?"),
         ("model = 3", "model: must be a table, found 3"),
         ("[paradigm]\nname = 'supervized'", "did you mean 'supervised'?"),
         ("[paradigm]\nname = 'supervised'\nlabel_smoothing = 2.0", "paradigm.label_smoothing: 2.0 is not in [0, 1)"),

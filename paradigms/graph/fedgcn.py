@@ -42,6 +42,9 @@ class FedGcn(Nodes):
         normalise: as for `Nodes`, before anything is summed.
     """
 
+    passes_around = True
+    """It calls no layer, so that no strategy can look at what one gives."""
+
     def __init__(
         self,
         build_model: BuildModel,
@@ -84,6 +87,14 @@ class FedGcn(Nodes):
         return {
             name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()
         }
+
+    def fault(self, offer: Tensors) -> str:
+        if self._hops == 1 and not torch.equal(offer["asks"], offer["own"]):
+            return "it asks for other nodes than its own"
+        elsewhere = ~torch.isin(offer["keys"], offer["own"])
+        if self._hops == 2 and bool(offer["sums"][elsewhere, -1].any()):
+            return "it tells degrees of nodes that are not its own"
+        return ""
 
     def prepare(self, shard: Shard) -> Prepared:
         # What a client trains on and what it holds out are of one graph, and share its tensors.

@@ -328,3 +328,18 @@ def test_what_does_not_fit_is_refused(path, tmp_path, sections, said):
     with pytest.raises(BadInput, match=said):
         umbel.simulate(experiment(path, **sections), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_offer_may_not_ask_or_tell_of_what_is_not_the_clients():
+    offer = {
+        "own": torch.tensor([1, 4]),
+        "keys": torch.tensor([1, 4, 6]),
+        "sums": torch.tensor([[1.0, 3.0], [1.0, 2.0], [1.0, 0.0]]),
+        "asks": torch.tensor([1, 4, 6]),
+    }
+    near, far = (FedGcn(lambda schema: None, hops=hops) for hops in (1, 2))
+    assert near.fault(offer) == "it asks for other nodes than its own"
+    assert near.fault({**offer, "asks": offer["own"]}) == ""
+    assert far.fault(offer) == ""
+    told = offer["sums"] + torch.tensor([[0.0], [0.0], [2.0]])
+    assert far.fault({**offer, "sums": told}) == "it tells degrees of nodes that are not its own"
