@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from .boundary import beyond
 from .hiding import Hiding, labelled_rows, with_labels, without
 from .loading import load_dataset
 from .pool import Partition, Pool
-from .rows import COUNTS, EDGES, ROLE, TEST, is_graph, taken
+from .rows import COUNTS, EDGES, ROLE, TEST, is_graph, parted, taken
 from .shard import TRUTH, UNLABELLED, Dataset, Shard, divided_rows
 
 if TYPE_CHECKING:
@@ -198,10 +198,18 @@ def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | N
             f"data.server: {own} examples would come from a test set, and there is none; set "
             "data.test, or give data.server a source"
         )
-    if own >= len(test):
-        raise BadInput(f"data.server: {own} is not less than the {len(test)} of the test set")
-    order = numpy_generator(experiment.experiment.seed, purpose="server").permutation(len(test))
-    return _rows(test, order[own:]), _rows(test, order[:own])
+    rows = np.arange(len(test))
+    if COUNTS in test.arrays:
+        rows = np.flatnonzero(test.arrays[COUNTS])
+    if own >= len(rows):
+        raise BadInput(f"data.server: {own} is not less than the {len(rows)} of the test set")
+    order = numpy_generator(experiment.experiment.seed, purpose="server").permutation(len(rows))
+    parts = rows[order[own:]], rows[order[:own]]
+    if is_graph(test.arrays):
+        both = parted(test.arrays, *(part.tolist() for part in parts))
+        rest, mine = (replace(test, arrays=arrays) for arrays in both)
+        return rest, mine
+    return _rows(test, parts[0]), _rows(test, parts[1])
 
 
 def auxiliary_examples(experiment: Experiment, schema: Schema, count: int) -> Shard:

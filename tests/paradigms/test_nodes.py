@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import umbel
-from umbel.data import load_dataset, make_shards
+from umbel.data import load_dataset, make_shards, server_examples
 from umbel.data.rows import edges_between, parted
 from umbel.data.storage import read_shard, write_shards
 from umbel.errors import BadInput
@@ -205,6 +205,21 @@ def test_labels_of_which_few_are_kept_are_of_training_nodes(tmp_path, blocks):
     for shard in (shards.shard(k).arrays for k in range(3)):
         kept += int((shard["y"][shard["role"] == 0] >= 0).sum())
     assert kept == 20
+
+
+def test_the_servers_own_nodes_are_test_nodes_in_the_whole_graph(tmp_path, blocks):
+    path = tmp_path / "split.npz"
+    np.savez(path, **dict(np.load(blocks)), train=np.arange(0, 60), test=np.arange(60, 100))
+    told = experiment(path, data={"test": str(path), "server": 30}, strategy="fltrust", rounds=1)
+    test, own = server_examples(told, load_dataset(str(path)))
+    assert (test.arrays["counts"].sum(), own.arrays["counts"].sum()) == (10, 30)
+    assert not (test.arrays["counts"] & own.arrays["counts"]).any() and len(own) == 240
+    result = umbel.simulate(told, out=tmp_path / "run")
+    assert result.records[0]["metrics"]["central"]["examples"] == 10
+    with pytest.raises(BadInput, match="data.server: 40 is not less than the 40 of the test set"):
+        server_examples(
+            experiment(path, data={"test": str(path), "server": 40}), load_dataset(str(path))
+        )
 
 
 def test_small_graphs_are_divided_by_their_communities(tmp_path):
