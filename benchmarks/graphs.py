@@ -149,7 +149,7 @@ def fedgcn(setting: Setting) -> list[str]:
     said = []
     for name, (without, with_sums) in FEDGCN.items():
         for kind, published in (("nodes", without), ("1", with_sums), ("2", with_sums)):
-            paradigm: dict[str, Any] = {"name": "nodes", "normalise": "sum"}
+            paradigm: dict[str, Any] = {"name": "nodes"}
             if kind != "nodes":
                 paradigm |= {"name": "fedgcn", "hops": int(kind)}
             found = []
