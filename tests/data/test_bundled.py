@@ -10,21 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from carried import carried
 from PIL import Image
 
-from umbel.data import Dataset, bundled, carriers, fetch, fetching, load_dataset
+from umbel.data import bundled, carriers, fetch, fetching, load_dataset
 from umbel.errors import BadInput, UmbelError
 
 MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-
-
-def carried(name: str) -> Dataset:
-    """A bundled set, skipped where `umbel data fetch` (part of `make test`) was not run."""
-    try:
-        carriers.locate(name)
-    except BadInput as error:
-        pytest.skip(str(error))
-    return load_dataset(name)
 
 
 def test_digits_are_scikit_learns() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from carried import carried
 
 from umbel import registry
-from umbel.data import Dataset, Pool, carriers, load_dataset, make_shards
+from umbel.data import Pool, load_dataset, make_shards
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
 
@@ -179,14 +180,6 @@ def test_scaffold_refuses(groups: list[str] | None, said: str) -> None:
     named = None if groups is None else np.array(groups)
     with pytest.raises(BadInput, match=said):
         registry.build("partitioner", "scaffold", {}, Pool(np.zeros(3, int), 3, 0, 1, named))
-
-
-def carried(name: str) -> Dataset:
-    try:
-        carriers.locate(name)
-    except BadInput as error:
-        pytest.skip(str(error))
-    return load_dataset(name)
 
 
 def test_the_bundled_molecules() -> None:

@@ -123,6 +123,14 @@ class Lab:
         command += ["--name", name, "--state", self.folder / "states" / name]
         return self.start(*command, *options, log=f"{name}.log")
 
+    def federation(self, path: Path, clients: int) -> str:
+        """A SuperLink with so many warm clients of an experiment that stay; its address."""
+        self.shards(path)
+        address, _ = self.server()
+        for index in range(clients):
+            self.client(address, f"client-{index}")
+        return address
+
     def stock_client(self, address: str, name: str) -> subprocess.Popen:
         """Flower's own `flower-supernode` for one shard."""
         shard, state = self.folder / "shards" / name, self.folder / "states" / name

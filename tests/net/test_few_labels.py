@@ -19,11 +19,7 @@ def network(tmp_path_factory):
         model={"name": "mlp", "hidden": [8], "batch_norm": True},
         client={"steps": 4, "batch_size": 8},
     )
-    lab.shards(path)
-    address, _ = lab.server()
-    for index in range(3):
-        lab.client(address, f"client-{index}")
-    yield address, path
+    yield lab.federation(path, clients=3), path
     lab.close()
 
 

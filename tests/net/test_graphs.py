@@ -29,11 +29,7 @@ def network(tmp_path_factory):
         paradigm="nodes",
         client={"steps": 4, "batch_size": 8},
     )
-    lab.shards(path)
-    address, _ = lab.server()
-    for index in range(3):
-        lab.client(address, f"client-{index}")
-    yield address, path
+    yield lab.federation(path, clients=3), path
     lab.close()
 
 
