@@ -39,6 +39,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from kept import kept_run
 from sklearn.metrics import roc_auc_score
 
 import umbel
@@ -315,14 +316,6 @@ def large(setting: Setting) -> list[str]:
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"100,000 nodes, a million edges: one round in {seconds:.0f} s, {peak / 1e9:.2f} GB")
     return [f"large: {peak / 1e9:.2f} GB, not below 2"] if peak >= MEMORY else []
-
-
-def kept_run(told: Experiment, folder: Path) -> umbel.Result:
-    """A run, or what is in its folder."""
-    if not folder.exists():
-        return umbel.simulate(told, out=folder)
-    result = umbel.Result.open(folder)
-    return result if result.status == "finished" else umbel.simulate(told, resume=folder)
 
 
 def accuracy(told: Experiment, folder: Path) -> float:

@@ -9,12 +9,15 @@ from umbel.experiment import Experiment
 from umbel.rounds import evaluation
 
 
+def kept_run(told: Experiment, folder: Path) -> umbel.Result:
+    """A run, or what is in its folder, which goes on where it was interrupted."""
+    if not folder.exists():
+        return umbel.simulate(told, out=folder)
+    result = umbel.Result.open(folder)
+    return result if result.status == "finished" else umbel.simulate(told, resume=folder)
+
+
 def kept_accuracy(told: Experiment, folder: Path) -> float:
     """On the server's test set after the last round; of a run that is there, what it found."""
-    if not folder.exists():
-        result = umbel.simulate(told, out=folder)
-    else:
-        result = umbel.Result.open(folder)
-        if result.status != "finished":
-            result = umbel.simulate(told, resume=folder)
+    result = kept_run(told, folder)
     return float(evaluation(result.records[-1], "central", "accuracy") or 0.0)
