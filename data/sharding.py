@@ -204,12 +204,9 @@ def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | N
     if own >= len(rows):
         raise BadInput(f"data.server: {own} is not less than the {len(rows)} of the test set")
     order = numpy_generator(experiment.experiment.seed, purpose="server").permutation(len(rows))
-    parts = rows[order[own:]], rows[order[:own]]
-    if is_graph(test.arrays):
-        both = parted(test.arrays, *(part.tolist() for part in parts))
-        rest, mine = (replace(test, arrays=arrays) for arrays in both)
-        return rest, mine
-    return _rows(test, parts[0]), _rows(test, parts[1])
+    parts = (np.sort(rows[chosen]).tolist() for chosen in (order[own:], order[:own]))
+    rest, mine = (replace(test, arrays=arrays) for arrays in parted(test.arrays, *parts))
+    return rest, mine
 
 
 def auxiliary_examples(experiment: Experiment, schema: Schema, count: int) -> Shard:

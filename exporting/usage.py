@@ -142,38 +142,33 @@ def _with_transformers(trained: Trained) -> str:
 
 def _with_graph(trained: Trained, network: Network) -> str:
     """For two nodes with an edge between them."""
-    schema, model = network.schema, trained.experiment.model
-    known = f"{literal(schema.task)}, {schema.shape!r}, {literal(schema.dtype)}, classes"
+    schema = network.schema
     given = ["x", "edges", "torch.zeros(2, schema.edge_width)" if schema.edge_width else "None"]
     if isinstance(network, GraphNetwork):
         given += ["torch.zeros(2, dtype=torch.int64)", "1"]  # Both are in the first graph of one.
-    return "\n".join(
-        [
-            "import torch",
-            "from safetensors.torch import load_file",
-            "from umbel import registry",
-            "from umbel.schema import Schema",
-            "",
-            f"classes = {literal(schema.classes)}",
-            f"schema = Schema({known}, edge_width={schema.edge_width})",
-            f'model = registry.build("model", {literal(model.name)}, '
-            f"{literal(without_folders(model.parameters))}, schema)",
-            'model.load_state_dict(load_file("model.safetensors"))',
-            f"x, edges = torch.zeros(2, {schema.shape[0]}), torch.tensor([[0, 1], [1, 0]])",
-            f"scores = model.eval()({', '.join(given)})",
-        ]
-    )
+    call = [
+        f"x, edges = torch.zeros(2, {schema.shape[0]}), torch.tensor([[0, 1], [1, 0]])",
+        f"scores = model.eval()({', '.join(given)})",
+    ]
+    return _by_name(trained, schema, f", edge_width={schema.edge_width}", call)
 
 
 def _with_umbel(trained: Trained) -> str:
-    schema, model = trained.schema, trained.experiment.model
-    known = f"{literal(schema.task)}, {schema.shape!r}, {literal(schema.dtype)}, classes"
-    parameters = literal(without_folders(model.parameters))
+    schema = trained.schema
     shape = tuple(sample_inputs(trained.model, schema).shape[1:])
-    features = f", {literal(schema.features)}" if schema.features else ""
     arguments = getattr(trained.model, "arguments", None)
     if arguments is not None:
         return _with_class(type(trained.model), arguments, shape)
+    features = f", {literal(schema.features)}" if schema.features else ""
+    call = [f"scores = model.eval()(torch.zeros(1, {', '.join(map(str, shape))}))"]
+    return _by_name(trained, schema, features, call)
+
+
+def _by_name(trained: Trained, schema: Schema, more: str, call: Sequence[str]) -> str:
+    """For a model of the registry's, made for a schema that says `more`; `call` has it score."""
+    model = trained.experiment.model
+    known = f"{literal(schema.task)}, {schema.shape!r}, {literal(schema.dtype)}, classes{more}"
+    parameters = literal(without_folders(model.parameters))
     forest = forest_head(trained.model)
     head = [] if forest is None else [f'model.set_submodule("head", {forest.code})']
     return "\n".join(
@@ -185,11 +180,11 @@ def _with_umbel(trained: Trained) -> str:
             "from umbel.schema import Schema",
             "",
             f"classes = {literal(schema.classes)}",
-            f"schema = Schema({known}{features})",
+            f"schema = Schema({known})",
             f'model = registry.build("model", {literal(model.name)}, {parameters}, schema)',
             *head,
             'model.load_state_dict(load_file("model.safetensors"))',
-            f"scores = model.eval()(torch.zeros(1, {', '.join(map(str, shape))}))",
+            *call,
         ]
     )
 

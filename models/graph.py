@@ -173,12 +173,9 @@ def passing(
         aggregate: of a node's messages.
         update: how they move it.
     """
-    aggregations = _library().aggr
-    kinds = {"mean": "MeanAggregation", "sum": "SumAggregation", "max": "MaxAggregation"}
 
     def make(inputs: int, outputs: int) -> nn.Module:
-        aggregation = getattr(aggregations, kinds[aggregate])()
-        return Passing(inputs, outputs, schema.edge_width, aggregation, update)
+        return Passing(inputs, outputs, schema.edge_width, _aggregation(aggregate), update)
 
     form = Form(hidden, layers, drop, readout)
     return _network(schema, form, make, tells=bool(schema.edge_width))
@@ -237,12 +234,15 @@ def _network(
 
 
 def _readout(form: Form) -> nn.Module:
-    aggregations = _library().aggr
-    if form.readout == "attention":
-        attention: nn.Module = aggregations.AttentionalAggregation(nn.Linear(form.hidden, 1))
-        return attention
+    if form.readout != "attention":
+        return _aggregation(form.readout)
+    attention: nn.Module = _library().aggr.AttentionalAggregation(nn.Linear(form.hidden, 1))
+    return attention
+
+
+def _aggregation(name: Aggregate) -> nn.Module:
     kinds = {"mean": "MeanAggregation", "sum": "SumAggregation", "max": "MaxAggregation"}
-    found: nn.Module = getattr(aggregations, kinds[form.readout])()
+    found: nn.Module = getattr(_library().aggr, kinds[name])()
     return found
 
 
