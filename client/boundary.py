@@ -9,7 +9,7 @@ from ..data.shard import Shard
 from ..errors import UmbelError
 from ..messages import BOUNDARY, Envelope
 from ..paradigms.base import Paradigm, TellsBoundary
-from ..tensors import Tensors, difference
+from ..tensors import Tensors, difference, is_finite
 from .state import StateStore
 
 
@@ -29,7 +29,7 @@ def keep(
     fault = difference(told, wanted)
     if not fault and not torch.equal(told[TOLD_IDS], asks):
         fault = "it is about other nodes than this client asked for"
-    if not fault and not bool(told[TOLD].isfinite().all()):
+    if not fault and not is_finite(told[TOLD]):
         fault = "it holds values that are not finite"
     if fault:
         raise UmbelError(f"what the server tells of neighbours elsewhere does not fit: {fault}")

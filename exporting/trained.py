@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..building import build_model, build_paradigm
@@ -22,7 +21,7 @@ from ..paradigms.transfer.lora import merge_adapters
 from ..paradigms.transfer.trees import forest_head
 from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment
 from ..schema import Schema
-from ..tensors import Tensors, read_tensors
+from ..tensors import Tensors, is_finite, read_tensors
 
 LOCAL = ("simulate", "up")
 """The runtimes whose clients have the data that the experiment file names."""
@@ -127,5 +126,5 @@ def _put(model: nn.Module, path: Path) -> None:
         raise BadInput(
             f"{path}: is not of the model that {path.parent / EXPERIMENT_FILE} names: {first}"
         ) from error
-    if not all(bool(torch.isfinite(value).all()) for value in model.parameters()):
+    if not all(map(is_finite, model.parameters())):
         raise BadInput(f"{path}: holds values that are not finite; such a model is of no use")

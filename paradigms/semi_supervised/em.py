@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from ...data.shard import UNLABELLED
 from ...errors import BadInput, UmbelError
 from ...schema import Schema
-from ...tensors import Tensors, difference
+from ...tensors import Tensors, difference, is_finite
 from ..base import LocalRequest, LocalResult, MetricSums, Prepared
 from .mixture import Covariance, Mixture
 from .start import EXAMPLES, LABELS, Start, check_enough, gather, nearest
@@ -183,7 +183,7 @@ class GaussianMixture(Summed):
         whole = {"weights", "means", "covariances"} <= found.keys()
         asked = {n: known[n] for n in (known.keys() & found.keys() if whole else ("means",))}
         fault = difference({n: v.double() for n, v in found.items()}, asked)
-        if not fault and not all(bool(torch.isfinite(v).all()) for v in found.values()):
+        if not fault and not all(map(is_finite, found.values())):
             fault = "a value is not finite"
         if fault:
             raise BadInput(f"model.weights: no means, and no mixture, to start from: {fault}")
