@@ -15,7 +15,7 @@ from ...data.shard import Shard
 from ...errors import BadInput, UmbelError
 from ...schema import Schema
 from ...tensors import Tensors
-from ..base import Batch, BuildModel, Prepared
+from ..base import Batch, BuildModel
 from .nodes import Nodes
 from .surroundings import Surroundings
 
@@ -56,7 +56,7 @@ class FedGcn(Nodes):
             raise ValueError(f"hops: {hops} is neither 1 nor 2")
         super().__init__(build_model, normalise=normalise)
         self._hops = hops
-        self._last: tuple[list[np.ndarray | None], Prepared] = [None] * 3, {}
+        self._last: tuple[list[np.ndarray | None], dict[str, Tensor]] = [None] * 3, {}
 
     def build(self, schema: Schema) -> nn.Module:
         model = super().build(schema)
@@ -72,7 +72,7 @@ class FedGcn(Nodes):
     def offer(self, shard: Shard) -> Tensors:
         """What leaves a client. With 2 hops it tells of its own nodes that have neighbours
         elsewhere, too: their degrees, and sums over them and their neighbours at this client."""
-        around, x = Surroundings.of(shard), self._features(shard)
+        around, x = Surroundings.of(shard), self.features(shard).numpy()
         own = around.ids[around.edge_rows]
         keys, sums, asks = around.foreign, around.sums_outside(x), own
         if self._hops == 2:
@@ -96,17 +96,16 @@ class FedGcn(Nodes):
             return "it tells degrees of nodes that are not its own"
         return ""
 
-    def prepare(self, shard: Shard) -> Prepared:
+    def graph(self, shard: Shard) -> dict[str, Tensor]:
         # What a client trains on and what it holds out are of one graph, and share its tensors.
-        graph = [shard.arrays.get(name) for name in ("x", EDGES, TOLD)]
-        if any(one is not other for one, other in zip(graph, self._last[0], strict=True)):
-            self._last = graph, self._convolved(shard)
-        return {**super().prepare(shard), **self._last[1]}
+        parts = [shard.arrays.get(name) for name in ("x", EDGES, TOLD)]
+        if any(one is not other for one, other in zip(parts, self._last[0], strict=True)):
+            self._last = parts, self._convolved(shard)
+        return self._last[1]
 
-    def _convolved(self, shard: Shard) -> Prepared:
-        """A prepared shard's parts that are of its whole graph."""
+    def _convolved(self, shard: Shard) -> dict[str, Tensor]:
         around = Surroundings.of(shard)
-        sums, outside = around.sums_inside(self._features(shard)), np.empty(0)
+        sums, outside = around.sums_inside(self.features(shard).numpy()), np.empty(0)
         degrees = around.degrees
         if len(around.foreign):
             at_edge = _told(shard, around.ids[around.edge_rows])
@@ -144,10 +143,6 @@ class FedGcn(Nodes):
             if place < len(layers) - 1:
                 x = model.activation(x)  # type: ignore[operator]
         return x
-
-    def _features(self, shard: Shard) -> np.ndarray:
-        found: np.ndarray = super().prepare(shard)["x"].numpy()
-        return found
 
 
 def convolution(layer: nn.Module | None) -> Any:

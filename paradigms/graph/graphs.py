@@ -11,6 +11,8 @@ from ...data.rows import EDGE_X, EDGES, LINKS, NODES, pieces, taken
 from ...data.shard import Shard
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
+from ..batches import shuffled
+from .directions import both_ways
 from .targets import Classes, Targets, build_network, targets_of
 
 EVALUATION_BATCH = 512
@@ -60,9 +62,8 @@ class Graphs:
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
     ) -> Iterator[Batch]:
-        count = len(prepared["y"])
-        order = torch.randperm(count, generator=generator)
-        return (together(prepared, rows) for rows in order.split(batch_size or max(1, count)))
+        chosen = shuffled(len(prepared["y"]), batch_size, generator)
+        return (together(prepared, rows) for rows in chosen)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         return self._targets.loss(scores(model, batch), batch["y"])
@@ -84,16 +85,15 @@ def together(prepared: Prepared, rows: Tensor) -> dict[str, Tensor]:
         torch.from_numpy(pieces(prepared[name].numpy(), rows.numpy())) for name in (NODES, LINKS)
     )
     begins = (nodes.cumsum(0) - nodes).repeat_interleave(links)
-    pairs = (prepared[EDGES][between] + begins[:, None]).T
+    pairs = prepared[EDGES][between] + begins[:, None]
     batch = {
         "y": prepared["y"][rows],
         "x": prepared["x"][places],
-        "edges": torch.cat([pairs, pairs.flip(0)], dim=1),
+        "edges": both_ways(pairs),
         "graph": torch.arange(len(rows)).repeat_interleave(nodes),
     }
     if EDGE_X in prepared:
-        told = prepared[EDGE_X][between]
-        batch[EDGE_X] = torch.cat([told, told])
+        batch[EDGE_X] = prepared[EDGE_X][between].repeat(2, 1)
     return batch
 
 

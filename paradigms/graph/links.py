@@ -15,6 +15,8 @@ from ...data.shard import Shard
 from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
+from ..batches import shuffled
+from .directions import both_ways
 from .targets import build_network
 
 PAIRS, APART = "pairs", "apart"
@@ -77,7 +79,7 @@ class LinkPrediction:
         prepared = {
             PAIRS: torch.tensor(shard.arrays[PAIRS], dtype=torch.int64).reshape(-1, 2),
             "x": torch.tensor(shard.arrays["x"], dtype=torch.float32),
-            "edges": torch.cat([edges.T, edges.T.flip(0)], dim=1),
+            "edges": both_ways(edges),
         }
         if APART in shard.arrays:
             prepared[APART] = torch.tensor(shard.arrays[APART], dtype=torch.int64)
@@ -87,8 +89,7 @@ class LinkPrediction:
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
     ) -> Iterator[Batch]:
         pairs = prepared[PAIRS]
-        order = torch.randperm(len(pairs), generator=generator)
-        for chosen in order.split(batch_size or max(1, len(pairs))):
+        for chosen in shuffled(len(pairs), batch_size, generator):
             yield {**prepared, PAIRS: pairs[chosen]}
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:

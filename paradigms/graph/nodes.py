@@ -14,6 +14,8 @@ from ...errors import BadInput
 from ...models.graph_networks import NodeNetwork
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
+from ..batches import shuffled
+from .directions import both_ways
 from .sampling import Adjacency, sampled
 from .targets import Classes, Targets, build_network, targets_of
 
@@ -72,28 +74,28 @@ class Nodes:
         if COUNTS in shard.arrays:
             known = known & torch.tensor(shard.arrays[COUNTS])
         rows = known.nonzero().flatten()
-        x = torch.tensor(shard.arrays["x"], dtype=torch.float32)
-        if self._normalise:
-            x = x / x.sum(dim=1, keepdim=True).clamp(min=1.0)
-        pairs = torch.tensor(shard.arrays[EDGES], dtype=torch.int64).reshape(-1, 2).T
-        prepared = {
-            "rows": rows,
-            "y": targets[rows],
-            "x": x,
-            "edges": torch.cat([pairs, pairs.flip(0)], dim=1),
-        }
+        return {"rows": rows, "y": targets[rows], **self.graph(shard)}
+
+    def graph(self, shard: Shard) -> dict[str, Tensor]:
+        """A prepared shard's parts that are of its whole graph."""
+        pairs = torch.tensor(shard.arrays[EDGES], dtype=torch.int64).reshape(-1, 2)
+        found = {"x": self.features(shard), "edges": both_ways(pairs)}
         if EDGE_X in shard.arrays:
             told = torch.tensor(shard.arrays[EDGE_X], dtype=torch.float32)
-            prepared[EDGE_X] = torch.cat([told, told])
-        return prepared
+            found[EDGE_X] = told.repeat(2, 1)
+        # Sorted once, and not in every epoch.
+        return found | (vars(Adjacency.of(found)) if self._neighbours else {})
+
+    def features(self, shard: Shard) -> Tensor:
+        """Of all nodes (n, F)."""
+        x = torch.tensor(shard.arrays["x"], dtype=torch.float32)
+        return x / x.sum(dim=1, keepdim=True).clamp(min=1.0) if self._normalise else x
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
     ) -> Iterator[Batch]:
-        count = len(prepared["rows"])
-        order = torch.randperm(count, generator=generator)
-        adjacency = Adjacency.of(prepared) if self._neighbours else None
-        for chosen in order.split(batch_size or max(1, count)):
+        adjacency = Adjacency.kept(prepared) if self._neighbours else None
+        for chosen in shuffled(len(prepared["rows"]), batch_size, generator):
             batch = {**prepared, "rows": prepared["rows"][chosen], "y": prepared["y"][chosen]}
             if adjacency is not None:
                 batch = sampled(batch, adjacency, self._neighbours, generator)

@@ -29,6 +29,11 @@ class Adjacency:
         begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(source[places], places, begins)
 
+    @classmethod
+    def kept(cls, prepared: Prepared) -> Adjacency:
+        """Those that lie in a prepared shard by their names here."""
+        return cls(prepared["sources"], prepared["places"], prepared["begins"])
+
     def drawn(self, nodes: Tensor, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """At most so many edges to each node, without repeating one: (which edges, the place in
         `nodes` of where each leads)."""

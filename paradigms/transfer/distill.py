@@ -18,6 +18,7 @@ from ...data.shard import Shard
 from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch, MetricSums, Prepared
+from ..batches import shuffled
 from ..helpers import add_helper
 from ..supervised import EVALUATION_BATCH, Supervised
 
@@ -81,9 +82,7 @@ class _Taught:
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
     ) -> Iterator[Batch]:
-        count = len(prepared["y"])
-        order = torch.randperm(count, generator=generator)
-        for rows in order.split(batch_size or max(1, count)):
+        for rows in shuffled(len(prepared["y"]), batch_size, generator):
             yield {name: values.index_select(0, rows) for name, values in prepared.items()}
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
