@@ -115,13 +115,12 @@ def _join_arrays(contents: dict[str, bytes]) -> Iterator[tuple[str, Array, bytea
             uses.update(chunks)
             plans.append((identity, facts, chunks))
     for identity, facts, chunks in plans:
-        sizes = {name: _body_bytes(contents[name]) for name in set(chunks)}
-        data, start = bytearray(sum(sizes[name] for name in chunks)), 0
+        # Grown piece by piece: made whole, it would be in memory beside all of its chunks.
+        data = bytearray()
         for name in chunks:
             uses[name] -= 1
             content = contents[name] if uses[name] else contents.pop(name)
-            data[start : start + sizes[name]] = memoryview(content)[len(content) - sizes[name] :]
-            start += sizes[name]
+            data += memoryview(content)[len(content) - _body_bytes(content) :]
         shape, mark = tuple(facts["shape"]), identity.encode()
         yield identity, Array(facts["dtype"], shape, facts["stype"], mark), data
 

@@ -34,12 +34,14 @@ FORGET_SECONDS = 300.0
 UPLOAD_SECONDS = 180.0
 """How long a SuperLink keeps a reply whose upload has stopped."""
 
-
 STOPPED_SECONDS = 10.0
 """Nothing came of a reply for so long: its sender may be gone, or on a slow line."""
 
 ROOM_BYTES = 128_000_000
 """How many bytes of large replies may be in memory before the round loop has dealt with them."""
+
+MOST_BESIDE = 1.25
+"""In replies that are larger than that: one, and a quarter of it of those that have stopped."""
 
 
 @dataclass(eq=False)
@@ -55,6 +57,7 @@ class Arrival:
     moved: float = field(default_factory=time.monotonic)
     asked: float = field(default_factory=time.monotonic)
     future: Future[Message] = field(default_factory=Future)
+    _paused_at: float | None = field(default=None, init=False)
 
     @property
     def sender(self) -> int:
@@ -62,16 +65,46 @@ class Arrival:
         return int(self.announced.metadata.src_node_id)
 
     @property
+    def silent(self) -> float:
+        """For how many seconds nothing has come of it, though it was asked for."""
+        return (self._paused_at or time.monotonic()) - self.moved
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing has come of it for so long that others go before it."""
+        return self.silent > STOPPED_SECONDS
+
+    @property
     def room(self) -> int:
-        """Bytes of memory that it takes, or will soon; one whose sender has stopped takes no more
-        than has come of it, so that it does not hold up the others."""
-        stopped = time.monotonic() - self.moved > STOPPED_SECONDS and not self.future.done()
-        return self.received if stopped else largest_bytes(self.tree)
+        """Bytes of memory that it takes when it is here."""
+        return largest_bytes(self.tree)
 
     @property
     def received(self) -> int:
         """Bytes of it that are here."""
         return sum(map(len, self.contents.values()))
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing of it is here."""
+        return not self.contents
+
+    def turn(self) -> int:
+        """Its place among those that want room: what comes goes before what has stopped."""
+        return 2 if self.new else int(self.stopped)
+
+    def pause(self) -> None:
+        """Ask for nothing of it until it goes on."""
+        if self._paused_at is None:
+            self._paused_at = time.monotonic()
+
+    def go_on(self) -> bool:
+        """Ask for its pieces; whether it was paused, a time in which it could not move."""
+        if self._paused_at is None:
+            return False
+        self.moved += time.monotonic() - self._paused_at
+        self._paused_at = None
+        return True
 
     def lost(self, reason: str) -> None:
         """Make of it an error that says that it was lost on the way, unless it is here."""
@@ -203,19 +236,26 @@ class Arrivals:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _admitted(self) -> list[Arrival]:
-        """The replies to go on with: a new one waits until there is room for it in memory."""
+        """The replies to go on with, so that there is room for them in memory: those that come,
+        then those that had stopped, which wait while another comes, then new ones."""
         with self._lock:
             arriving = list(self._arriving.values())
-            held = sum(a.room for a in [*self._taken, *arriving] if a.contents or a.future.done())
-        admitted = []
-        for arrival in arriving:
-            if arrival.future.done():
+            whole = [a for a in [*self._taken, *arriving] if a.future.done()]
+        coming = [a for a in arriving if not a.future.done()]
+        held = sum(a.room for a in whole) + sum(a.received for a in coming)
+        busy, looked, admitted = any(a.room for a in whole), False, []
+        for arrival in sorted(coming, key=Arrival.turn):
+            stopped, need = arrival.stopped, arrival.room - arrival.received
+            full = need > 0 and held + need > max(ROOM_BYTES, MOST_BESIDE * arrival.room)
+            # A new one is not begun beside one that may be about to go on.
+            if (looked or held and full) if arrival.new else (busy and full):
+                arrival.pause()
                 continue
-            if not arrival.contents:
-                if held and held + arrival.room > ROOM_BYTES:
-                    continue
-                held += arrival.room
+            looked |= arrival.go_on() and stopped and not arrival.new
             admitted.append(arrival)
+            if arrival.new or not stopped:
+                held += need
+                busy |= need > 0
         return admitted
 
     def _sweep(self, arrivals: list[Arrival]) -> bool:
@@ -245,14 +285,13 @@ class Arrivals:
         return moved
 
     def _put(self, arrival: Arrival, name: str, answer: Found) -> bool:
-        now = time.monotonic()
         arrival.flowing = answer.object_available
         if answer.object_available:
             arrival.contents[name] = answer.object_content
             arrival.missing.remove(name)
-            arrival.moved = now
+            arrival.moved = time.monotonic()
         elif not arrival.future.done() and (
-            not answer.object_found or now - arrival.moved > 1.1 * UPLOAD_SECONDS
+            not answer.object_found or arrival.silent > 1.1 * UPLOAD_SECONDS
         ):
             arrival.lost(f"object {name[:8]} is gone, or was not uploaded in time")
         return answer.object_available

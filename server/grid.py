@@ -160,9 +160,8 @@ class LinkGrid(Grid):
 
         From a SuperLink that does not count (Flower's own), only what has arrived here.
         """
-        now = time.monotonic()
         found = {
-            arrival.sender: Transfer(up=arrival.received, idle=now - arrival.moved)
+            arrival.sender: Transfer(up=arrival.received, idle=arrival.silent)
             for arrival in self._arrivals.under_way()
         }
         for node, counted in self._counted().items():
