@@ -69,8 +69,8 @@ def in_one_place(name: str) -> float:
     found = load_dataset(name)
     test = found.test or {}
     model = make_pipeline(TfidfVectorizer(), LinearSVC())
-    model.fit(found.train["x"].astype(str), found.train["y"])
-    return float(model.score(test["x"].astype(str), test["y"]))
+    model.fit(found.train["x"].tolist(), found.train["y"])
+    return float(model.score(test["x"].tolist(), test["y"]))
 
 
 def topics(name: str, trains: Sequence[str], out: Path, workers: int) -> bool:
@@ -94,7 +94,7 @@ def parts_of(out: Path) -> dict[str, str]:
     for name in DOMAINS:
         found = load_dataset(f"sentiment?domain={name}").train
         order = np.random.default_rng(0).permutation(np.flatnonzero(found["y"] >= 0))
-        rows[name] = (found["x"][order].astype(str), found["y"][order])
+        rows[name] = (found["x"][order].astype(object), found["y"][order])
     fifth = min(len(labels) for _, labels in rows.values()) // 5
     paths = {}
     for name, (texts, labels) in rows.items():

@@ -154,7 +154,7 @@ class Worker:
         def open_shard() -> Shard:
             return with_told(bench.paradigm, self._shard(context), self._store(context), task.run)
 
-        return bench.workplace(context.node_id, open_shard)
+        return bench.workplace(context.node_id, open_shard, (self._store(context), task.run))
 
     def _store(self, context: Context) -> StateStore:
         return StateStore(self._state_folder(context), self._max_state_bytes)

@@ -7,13 +7,19 @@ import shutil
 from pathlib import Path
 
 from ..errors import Declined
-from ..tensors import Tensors, read_tensors, write_tensors
+from ..tensors import Tensors, nbytes, read_tensors, write_tensors
 
 KEPT_VERSIONS = 2
 """A server that crashed repeats at most its last round, so the version before that is enough."""
 
 TOLD = "told"
 """In place of a round in the name of the file of what a client was told before round 1."""
+
+FEATURES = "features-"
+"""How the names of files begin that can be made anew."""
+
+FEATURES_SHARE = 0.5
+"""The share of what a client may keep that one file of them may take."""
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -66,6 +72,20 @@ class StateStore:
         self._write(self._path(run, client, TOLD), tensors)
         self._bound(run)
 
+    def features(self, run: str, client: str, name: str) -> Tensors | None:
+        """What `keep_features` kept under a name; None where nothing is, or is damaged."""
+        try:
+            return read_tensors(self._path(run, client, FEATURES + name))[0]
+        except (OSError, ValueError):
+            return None
+
+    def keep_features(self, run: str, client: str, name: str, tensors: Tensors) -> None:
+        """File what can be made anew, where there is room for it."""
+        most = self._max_bytes
+        if most is None or nbytes(tensors) < FEATURES_SHARE * most:
+            self._write(self._path(run, client, FEATURES + name), tensors)
+            self._bound(run)
+
     def _write(self, path: Path, tensors: Tensors) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(".*.tmp"):  # by a client that was killed
@@ -87,6 +107,9 @@ class StateStore:
                 shutil.rmtree(path, ignore_errors=True)
                 del sizes[path]
         if sum(sizes.values()) > most:
+            for path in current.rglob(f"{FEATURES}*"):
+                path.unlink(missing_ok=True)
+        if _bytes_below(current) > most:
             shutil.rmtree(current, ignore_errors=True)
             raise Declined(
                 f"what the client would keep is more than limits.max_state_bytes ({most})"

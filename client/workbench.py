@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ..paradigms.base import (
     AbsorbsTotal,
     Descends,
     Divides,
+    KeepsFeatures,
     Prepared,
     ScalesRates,
     SharesStatistics,
@@ -33,10 +35,12 @@ from ..tensors import Tensors, difference, digest, nbytes
 from ..training.optimizers import GradientDescent
 from ..training.rates import Optimizers
 from ..training.trainer import Effort, Trainer, example_count
+from .features import KeptFeatures
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
     from ..schema import Schema
+    from .state import StateStore
 
 CACHE_BYTES = 128_000_000
 """Prepared shards are kept up to this size, so that memory does not grow with the population."""
@@ -148,13 +152,21 @@ class Workbench:
         """A new optimiser, and its learning rate, which the schedule has scaled for the round."""
         return self._optimizers.make(self.model, round)
 
-    def workplace(self, key: int, open_shard: Callable[[], Shard]) -> Workplace:
-        """A client's prepared shard, from the cache or made anew."""
+    def workplace(
+        self,
+        key: int,
+        open_shard: Callable[[], Shard],
+        disk: tuple[StateStore, str] | None = None,
+    ) -> Workplace:
+        """A client's prepared shard, from the cache, from its disk (a store, and the run's name)
+        or made anew."""
         workplace = self._workplaces.get(key)
         if workplace is not None:
             self._workplaces.move_to_end(key)
             return workplace
-        workplace = self._workplaces[key] = self._prepare(open_shard())
+        workplace = self._workplaces[key] = self._prepare(
+            open_shard(), KeptFeatures(*disk) if disk else None
+        )
         self._held_bytes += workplace.nbytes
         while self._held_bytes > CACHE_BYTES and len(self._workplaces) > 1:
             self._held_bytes -= self._workplaces.popitem(last=False)[1].nbytes
@@ -165,21 +177,36 @@ class Workbench:
         workplace = self._workplaces.pop(key, None)
         self._held_bytes -= workplace.nbytes if workplace else 0
 
-    def _prepare(self, shard: Shard) -> Workplace:
+    def _prepare(self, shard: Shard, features: KeptFeatures | None) -> Workplace:
         share, seed = self.experiment.data.held_out, self.experiment.experiment.seed
         if isinstance(self.paradigm, Divides):
             generator = numpy_generator(seed, purpose="held-out", client=shard.client)
             train, held_out = self.paradigm.divide(shard, share, generator)
         else:
             train, held_out = split(shard, share, seed)
-        prepared = prepare_training(self.paradigm, train)
+        prepared = self._kept(train, "train", features)
         return Workplace(
             client=shard.client,
             schema=shard.schema,
             train=prepared,
-            held_out=self.paradigm.prepare(held_out),
+            held_out=self._kept(held_out, "held out", features),
             examples=example_count(prepared),
         )
+
+    def _kept(self, shard: Shard, part: str, features: KeptFeatures | None) -> Prepared:
+        """A part of a shard as tensors, from the client's disk where that is quicker."""
+        paradigm = self.paradigm
+
+        def make() -> Prepared:
+            return prepare_training(paradigm, shard) if part == "train" else paradigm.prepare(shard)
+
+        if features is None or not isinstance(paradigm, KeepsFeatures):
+            return make()
+        if not paradigm.keeps_features:
+            return make()
+        model = self.experiment.model.model_dump_json()
+        facts = json.dumps([part, model, self.schema.to_json(), self.rest_digest])
+        return features.of(shard, facts, make)
 
 
 def build_client_side(experiment: Experiment, config: Mapping[str, object]) -> ClientSide:

@@ -92,6 +92,17 @@ class Descends(Protocol):
 
 
 @runtime_checkable
+class KeepsFeatures(Protocol):
+    """A paradigm whose prepared shards take long to make, and depend on nothing but the shard and
+    the tensors that do not travel: they may be kept on disk."""
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether they do with the settings that it has."""
+        ...
+
+
+@runtime_checkable
 class Unfreezes(Protocol):
     """A paradigm that may train more of the model in a later round than in an earlier one."""
 

@@ -248,7 +248,7 @@ class Arrivals:
             stopped, need = arrival.stopped, arrival.room - arrival.received
             full = need > 0 and held + need > max(ROOM_BYTES, MOST_BESIDE * arrival.room)
             # A new one is not begun beside one that may be about to go on.
-            if (looked or held and full) if arrival.new else (busy and full):
+            if (looked or (held and full)) if arrival.new else (busy and full):
                 arrival.pause()
                 continue
             looked |= arrival.go_on() and stopped and not arrival.new

@@ -32,8 +32,9 @@ class FineTune:
             head; how many of the last blocks of the body, with the head; `gradual` or `lora`, or a
             table of either name and its settings.
         rate_decay: in (0, 1]: each block's learning rate is that of the block above it times this.
-        keep_features: with `head`, compute what the frozen body makes of the examples once, and
-            not every round; the result is the same.
+        keep_features: with `head`, compute what the frozen body makes of the examples once a
+            client, and not every round; it is kept on the client's disk, and the result is the
+            same.
         label_smoothing: in [0, 1): the share of the target that is spread over all classes.
     """
 
@@ -56,6 +57,10 @@ class FineTune:
         self._keep_features = keep_features
         self._frozen: list[nn.Module] = []
         self._model: Any = None
+
+    @property
+    def keeps_features(self) -> bool:
+        return self._head_alone and self._keep_features
 
     def build(self, schema: Schema) -> nn.Module:
         self._model = model = self._supervised.build(schema)

@@ -53,6 +53,10 @@ class RandomForest:
         self.batches, self.loss = self._features.batches, self._features.loss
         self.evaluate = self._features.evaluate
 
+    @property
+    def keeps_features(self) -> bool:
+        return self._features.keeps_features
+
     def build(self, schema: Schema) -> nn.Module:
         model = self._features.build(schema)
         width = cast("nn.Linear", model.get_submodule("head")).in_features

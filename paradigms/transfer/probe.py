@@ -49,6 +49,10 @@ class Probe:
         self._features = FineTune(build_model)
         self._learner, self._c, self._iterations = learner, c, iterations
 
+    @property
+    def keeps_features(self) -> bool:
+        return self._features.keeps_features
+
     def build(self, schema: Schema) -> nn.Module:
         model = self._features.build(schema)
         head = cast("nn.Linear", model.get_submodule("head"))

@@ -55,3 +55,15 @@ def test_what_a_killed_client_left_half_written_goes(tmp_path):
     (tmp_path / "run" / "client-0" / ".2.safetensors.77.tmp").touch()
     store.save("run", "client-0", 2, {"w": torch.ones(1)})
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_features_give_way_to_what_cannot_be_made_anew(tmp_path):
+    store = StateStore(tmp_path, max_bytes=10_000)
+    store.keep_features("run", "client-0", "abc", {"x": torch.ones(1000)})
+    assert torch.equal(store.features("run", "client-0", "abc")["x"], torch.ones(1000))
+    assert store.features("run", "client-0", "other") is None
+    store.save("run", "client-0", 1, {"w": torch.zeros(2000)})
+    assert store.features("run", "client-0", "abc") is None
+    assert len(store.load("run", "client-0", before=2)["w"]) == 2000
+    store.keep_features("run", "client-0", "large", {"x": torch.ones(1500)})
+    assert store.features("run", "client-0", "large") is None, "over half of what may be kept"

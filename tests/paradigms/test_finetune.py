@@ -8,12 +8,17 @@ import pytest
 import torch
 
 import umbel
+from umbel.client.state import StateStore
+from umbel.client.workbench import Workbench
+from umbel.data.shard import Shard
+from umbel.data.sharding import make_shards
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
 from umbel.models.reference import Classifier, mlp
 from umbel.paradigms.transfer.depth import blocks, freeze, travelling
 from umbel.paradigms.transfer.finetune import FineTune
 from umbel.schema import Schema
+from umbel.strategies import ClientSide
 from umbel.tensors import read_tensors
 
 TEN = Schema("classification", (8, 8), "uint8", tuple("0123456789"))
@@ -71,6 +76,7 @@ def test_what_a_model_cannot_do_is_refused():
 
 def experiment(weights=None, train: str | int = "head", **sections) -> Experiment:
     model = {"name": "mlp", "hidden": [32, 16], "batch_norm": True}
+    model = sections.pop("model", model)
     return Experiment(
         experiment={"rounds": 2, "seed": 3},
         data={"source": "digits", "clients": 3},
@@ -147,3 +153,33 @@ def test_a_large_backbone_costs_next_to_nothing_after_the_first_round(tmp_path):
     [record] = result.records
     assert record["bytes_up"] / 2 < 0.002 * size and size > 44_000_000
     assert record["bytes_down"] / 4 < 0.002 * size
+
+
+def test_features_made_once_serve_another_process_and_no_other_examples(tmp_path, monkeypatch):
+    own = make_shards(experiment()).shard(0)
+
+    def workplace(shard, hidden=(32, 16)):
+        model = {"name": "mlp", "hidden": list(hidden), "batch_norm": True}
+        bench = Workbench(experiment(model=model), own.schema, ClientSide())
+        return bench.workplace(1, lambda: shard, (StateStore(tmp_path), "run"))
+
+    made = workplace(own)
+
+    def refuse(*_):
+        raise AssertionError("the features are made again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FineTune, "_with_features", refuse)
+        again = workplace(own)
+        for part in ("train", "held_out"):
+            one, other = getattr(made, part), getattr(again, part)
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[name], other[name]) for name in one)
+        brighter = Shard(own.client, own.schema, {**own.arrays, "x": own.arrays["x"] + 1})
+        for shard, hidden in ((own, (32, 8)), (brighter, (32, 16))):
+            with pytest.raises(AssertionError, match="made again"):
+                workplace(shard, hidden)
+    # What a crash or a bad disk has spoilt is made anew.
+    for path in tmp_path.rglob("features-*"):
+        path.write_bytes(b"no tensors")
+    assert torch.equal(workplace(own).train["x"], made.train["x"])
