@@ -43,6 +43,13 @@ what all told together."""
 BOUNDARY = "boundary"
 """Among their groups the tensors that are told."""
 
+LABELS, SHARE = "labels", "held_out"
+"""In the header of a client's first reply the codes of the classes of which it has labels to train
+on; in that of the question the share of examples that it is to hold out."""
+
+PEERS = "peers."
+"""How the names of groups begin whose tensors other clients lend; a number follows."""
+
 _RECORD = "umbel"
 _BLOB = "umbel.tensors"
 _STYPE = "umbel.safetensors"

@@ -75,7 +75,8 @@ class Worker:
         self._last: tuple[Buffer, dict[str, Tensors]] = (b"", {})
 
     def query(self, message: Message, context: Context) -> Message:
-        """Tell the shard's schema, its owner's name and how many examples it holds."""
+        """Tell the shard's schema, its owner's name, how many examples it holds and which classes
+        it has labels of."""
         shard = self._shard(context)
         self._schemas[context.node_id] = shard.schema
         header = {
@@ -213,8 +214,7 @@ def _train(bench: Workbench, place: Workplace, task: _Task, state: Tensors) -> _
     seed = bench.experiment.experiment.seed
     generator = torch_generator(seed, purpose="train", round=task.round, client=place.client)
     paradigm: Any = bench.paradigm
-    if bench.shares_statistics:
-        paradigm.receive(task.groups.get("statistics", {}))
+    bench.receive(task.groups)
     with _seeded(bench, task, place.client, "torch"):
         if bench.updates_locally:
             totals = task.groups.get("statistics", {})

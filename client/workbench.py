@@ -6,7 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from .. import registry
 from ..building import build_model, build_paradigm
 from ..data.rows import parted
 from ..data.shard import Shard, divided_rows
+from ..messages import PEERS
 from ..paradigms.base import (
     AbsorbsTotal,
     Descends,
@@ -28,10 +29,12 @@ from ..paradigms.base import (
     UpdatesLocally,
     prepare_training,
 )
+from ..paradigms.peers import peers_of
 from ..randomness import numpy_generator
+from ..rounds import natural
 from ..strategies.proximal import Proximal
 from ..strategies.strategy import ClientSide, Strategy
-from ..tensors import Tensors, difference, digest, nbytes
+from ..tensors import Tensors, difference, digest, is_finite, nbytes
 from ..training.optimizers import GradientDescent
 from ..training.rates import Optimizers
 from ..training.trainer import Effort, Trainer, example_count
@@ -143,6 +146,26 @@ class Workbench:
         with torch.no_grad():
             for name, value in values.items():
                 self._tensors[name].copy_(value)
+
+    def receive(self, groups: Mapping[str, Tensors]) -> None:
+        """Give the paradigm what came for it beside the model; raises ValueError where what other
+        clients lend is not as it should be."""
+        paradigm: Any = self.paradigm
+        if self.shares_statistics:
+            paradigm.receive(groups.get("statistics", {}))
+        if peers_of(self.paradigm) is not None:
+            names = [name for name in groups if name.startswith(PEERS)]
+            paradigm.meet([self._lent(groups[name]) for name in sorted(names, key=natural)])
+
+    def _lent(self, tensors: Tensors) -> Tensors:
+        asked = peers_of(self.paradigm)
+        names = set(asked.lends(self.model)) if asked is not None else set()
+        fault = difference(tensors, {n: self._tensors[n] for n in self.travels if n in names})
+        if not fault and not all(map(is_finite, tensors.values())):
+            fault = "it holds values that are not finite"
+        if fault:
+            raise ValueError(f"another client's model that the server sent does not fit: {fault}")
+        return tensors
 
     def values(self, names: tuple[str, ...]) -> Tensors:
         """The model's present tensors by name, not copied."""

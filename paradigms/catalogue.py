@@ -5,6 +5,7 @@ _AGREE = f"{__package__}.semi_supervised.recipes_consistency"
 
 SEMI_SUPERVISED = {
     "entropy": f"{_AGREE}:entropy",
+    "fedmatch": f"{_SURE}:fedmatch",
     "fixmatch": f"{_SURE}:fixmatch",
     "flexmatch": f"{_SURE}:flexmatch",
     "freematch": f"{_SURE}:freematch",

@@ -26,20 +26,27 @@ class Checkpoint:
     """What the server knows after a finished round.
 
     `model` is the whole state dict, `server` the strategy's own tensors, `statistics` the sum
-    of what the clients shared; `facts` is what JSON can say (the strategy's numbers, the
-    early-stopping counters, the round's line of metrics.jsonl).
+    of what the clients shared, `peers` what clients are lent of one another's models; `facts` is
+    what JSON can say (the strategy's numbers, the early-stopping counters, the round's line of
+    metrics.jsonl).
     """
 
     round: int
     model: Tensors
     server: Tensors = field(default_factory=dict)
     statistics: Tensors = field(default_factory=dict)
+    peers: Tensors = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Replace the folder's checkpoint; a crash leaves the old one or the new one."""
         folder.mkdir(parents=True, exist_ok=True)
-        groups = {"model": self.model, "server": self.server, "statistics": self.statistics}
+        groups = {
+            "model": self.model,
+            "server": self.server,
+            "statistics": self.statistics,
+            "peers": self.peers,
+        }
         tensors = {f"{g}/{name}": t for g, named in groups.items() for name, t in named.items()}
         metadata = {
             "format": str(FORMAT),
@@ -62,7 +69,7 @@ class Checkpoint:
             tensors, metadata = read_tensors(path)
             if metadata.get("format") != str(FORMAT):
                 raise BadInput(f"{path}: {_made_elsewhere(metadata)}; {MEND}")
-            groups: dict[str, Tensors] = {"model": {}, "server": {}, "statistics": {}}
+            groups: dict[str, Tensors] = {"model": {}, "server": {}, "statistics": {}, "peers": {}}
             for name, tensor in tensors.items():
                 group, _, rest = name.partition("/")
                 groups[group][rest] = tensor

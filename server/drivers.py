@@ -81,8 +81,9 @@ class Driver(Protocol):
         """The update and the extras that a client must send: names, shapes and dtypes."""
         ...
 
-    def fold(self, update: Update, sender: Sender) -> None:
-        """Take one update in; raises UpdateRefused where the strategy cannot use it."""
+    def fold(self, update: Update, sender: Sender) -> Update:
+        """Take one update in, and give it with the values that the client's model has; raises
+        UpdateRefused where the strategy cannot use it."""
         ...
 
     def lacks(self, updates: int) -> str:
@@ -188,7 +189,7 @@ class Composed:
         extra = self._strategy.local.sends(model, self._trained)
         return self._strategy.chain.expected(model), extra
 
-    def fold(self, update: Update, sender: Sender) -> None:
+    def fold(self, update: Update, sender: Sender) -> Update:
         tensors = self._strategy.chain.decode(update.tensors, self._model)
         update = replace(update, tensors=tensors)
         with blamed(self._rule):
@@ -199,6 +200,7 @@ class Composed:
             own = replace(update, tensors=update.extra)
             with blamed(self._extra_rule):
                 self._extras = self._extra_rule.fold(self._extras, own)
+        return update
 
     def lacks(self, updates: int) -> str:
         return self._strategy.lacks(updates)

@@ -73,7 +73,7 @@ def exchange(
     group: str,
     deadline: float,
     watch: Watch = lambda pending: None,
-    again: Again = lambda reply: None,
+    again: Again = lambda node, reply: None,
 ) -> Generator[Reply]:
     """Send each node its record and yield one reply a node, in the order of arrival.
 
@@ -198,7 +198,7 @@ class _Exchange:
         if node in self._looked_at or not message.has_content():
             return False
         self._looked_at.add(node)
-        record = self._again(message.content)
+        record = self._again(node, message.content)
         if record is None:
             return False
         self._records[node] = record

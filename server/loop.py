@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..data.shard import Shard
 from ..errors import BadInput, UmbelError
 from ..experiment import Experiment
 from ..paradigms.base import learnt
-from ..rounds import natural, read_records
+from ..rounds import read_records
 from ..schema import Schema
 from ..sections import DataSection, Named
 from ..tensors import Tensors, nbytes
@@ -22,7 +22,8 @@ from .drivers import Driver
 from .evaluation import CentralTest, EarlyStop
 from .gain import first_weights, measure_gain, measures_gain
 from .observer import Observer
-from .outcomes import Evaluated, TrainedRound
+from .outcomes import Evaluated, noised_by, round_record
+from .peers import Peers
 from .phases import Phases
 from .population import Population
 from .record import RunFolder
@@ -120,7 +121,9 @@ class _Run:
         self._phases.adopt, self._phases.sums = self._adopt, self._sums
         self._phases.spool = setting.folder.path
         self._phases.rest = Rest(self._model, self._stages.names(1))
-        if side is None and self._test is None and not isinstance(self._sums, Absorbed):
+        self._peers = self._phases.peers = Peers(self._paradigm, module)
+        lent = self._peers.asked or isinstance(self._sums, Absorbed)
+        if side is None and self._test is None and not lent:
             module.to("meta")  # Nobody needs the first values any more, and a model may be large.
 
     @classmethod
@@ -165,9 +168,9 @@ class _Run:
         told = (metrics, trained, evaluated)
         with seconds("checkpoint"):
             # With the round's line in it: a crash before the next statement loses nothing.
-            line = _record(round, *told, seconds.read())
+            line = round_record(round, *told, seconds.read())
             self._checkpoint(line).write(self._setting.folder.checkpoint)
-        record = _record(round, *told, seconds.read())
+        record = round_record(round, *told, seconds.read())
         self._setting.folder.add_round(record)
         self._setting.observer.round_finished(record)
         return reason
@@ -224,13 +227,15 @@ class _Run:
             ],
             "travels_bytes": nbytes(travelling),
             "statistics": sorted(self._statistics),
+            "lent": self._peers.names,
         }
 
     def _checkpoint(self, line: Mapping[str, Any]) -> Checkpoint:
         tensors, facts = self._setting.driver.save()
         stop = asdict(self._stop) if self._stop else {}
         facts = {"driver": facts, "stop": stop, "reason": self.stop_reason, "record": line}
-        return Checkpoint(self.round, self._model, tensors, self._statistics, facts)
+        peers, facts["peers"] = self._peers.save()
+        return Checkpoint(self.round, self._model, tensors, self._statistics, peers, facts)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if set(checkpoint.model) != set(self._model):
@@ -242,6 +247,7 @@ class _Run:
         self._statistics = checkpoint.statistics
         with checkpoint.understood(self._setting.folder.checkpoint):
             self._setting.driver.restore(checkpoint.server, checkpoint.facts["driver"])
+            self._peers.restore(checkpoint.peers, checkpoint.facts["peers"])
             if self._stop:
                 self._stop.best = checkpoint.facts["stop"]["best"]
                 self._stop.since = checkpoint.facts["stop"]["since"]
@@ -263,38 +269,3 @@ def for_clients(experiment: Experiment, driver: Driver) -> str:
         client=experiment.client,
     )
     return told.to_json()
-
-
-def noised_by(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The clients that added noise of their own: with any, a run cannot be repeated exactly.
-
-    >>> noised_by([{"clients": [{"client": "a", "noise_multiplier": 0.5}, {"client": "b"}]}])
-    ['a']
-    """
-    rows = [row for record in records for row in record["clients"]]
-    return sorted({row["client"] for row in rows if row.get("noise_multiplier")}, key=natural)
-
-
-def _record(
-    round: int,
-    metrics: Mapping[str, Any],
-    trained: TrainedRound,
-    evaluated: Evaluated,
-    seconds: Mapping[str, float],
-) -> dict[str, Any]:
-    failures = [
-        {"client": row["client"], "status": row["status"], "reason": row["reason"]}
-        for row in [*trained.clients, *evaluated.failures]
-        if row["status"] != "ok"
-    ]
-    return {
-        "round": round,
-        "loss": trained.metrics.get("loss"),
-        "metrics": dict(metrics),
-        "clients": trained.clients,
-        "bytes_up": trained.bytes_up + evaluated.bytes_up,
-        "bytes_down": trained.bytes_down + evaluated.bytes_down,
-        "seconds": dict(seconds),
-        "attempts": trained.attempts,
-        "failures": failures,
-    }

@@ -1,10 +1,12 @@
-"""What the two phases of a round gave."""
+"""What the two phases of a round gave, and the line that a run's record has of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..rounds import natural
 from ..tensors import Tensors
 
 
@@ -30,3 +32,51 @@ class Evaluated:
     failures: list[dict[str, Any]] = field(default_factory=list)
     bytes_up: int = 0
     bytes_down: int = 0
+
+
+def row_of(client: str, status: str, reason: str) -> dict[str, Any]:
+    """How a client's part in a round ended, before what it told of its training."""
+    return {
+        "client": client,
+        "examples": None,
+        "loss": None,
+        "seconds": None,
+        "status": status,
+        "reason": reason,
+    }
+
+
+def noised_by(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The clients that added noise of their own: with any, a run cannot be repeated exactly.
+
+    >>> noised_by([{"clients": [{"client": "a", "noise_multiplier": 0.5}, {"client": "b"}]}])
+    ['a']
+    """
+    rows = [row for record in records for row in record["clients"]]
+    return sorted({row["client"] for row in rows if row.get("noise_multiplier")}, key=natural)
+
+
+def round_record(
+    round: int,
+    metrics: Mapping[str, Any],
+    trained: TrainedRound,
+    evaluated: Evaluated,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """A round's line of metrics.jsonl."""
+    failures = [
+        {"client": row["client"], "status": row["status"], "reason": row["reason"]}
+        for row in [*trained.clients, *evaluated.failures]
+        if row["status"] != "ok"
+    ]
+    return {
+        "round": round,
+        "loss": trained.metrics.get("loss"),
+        "metrics": dict(metrics),
+        "clients": trained.clients,
+        "bytes_up": trained.bytes_up + evaluated.bytes_up,
+        "bytes_down": trained.bytes_down + evaluated.bytes_down,
+        "seconds": dict(seconds),
+        "attempts": trained.attempts,
+        "failures": failures,
+    }

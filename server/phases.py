@@ -14,18 +14,19 @@ from ..errors import UmbelError, UpdateRefused
 from ..messages import Envelope, pack_to_share, record_bytes, release, split_record, unpack_groups
 from ..paradigms.base import Paradigm
 from ..randomness import numpy_generator
-from ..tensors import Buffer, Tensors
+from ..tensors import Tensors
 from .boundary import tell_boundary
 from .drivers import Cohort, Driver, Sender
 from .evaluation import means, total
 from .exchange import Reply, exchange
 from .observer import Observer, Silent
 from .ordering import InOrder, Parcel
-from .outcomes import Evaluated, TrainedRound
+from .outcomes import Evaluated, TrainedRound, row_of
+from .peers import Peers
 from .population import Population
 from .rest import Rest
 from .sums import Sums
-from .validation import read_metrics, read_update
+from .validation import open_reply, read_metrics, read_update
 from .watching import watch_for
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Phases:
         self.spool: Path | None = None
         self.rest = Rest({}, ())
         self.sums = Sums()
+        self.peers: Peers | None = None
 
     def tell_boundary(self, paradigm: Paradigm) -> dict[str, Any]:
         """What environment.json says of what clients told each other before round 1."""
@@ -86,6 +88,8 @@ class Phases:
             if updates >= needed and not self._driver.lacks(updates):
                 with seconds("combine"):
                     result.model = self._driver.finish(round)
+                if self.peers:
+                    self.peers.end()
                 return result
             rows = [row for row in result.clients if row["status"] != "ok"]
             last = "; ".join(f"{row['client']}: {row['reason']}" for row in rows[:3])
@@ -137,16 +141,16 @@ class Phases:
         requests: dict[int, RecordDict] = dict.fromkeys(members, record)
         deadline = self._experiment.server.deadline + longer
         watch = watch_for(self.observer, what, self._population.name, size)
-        again = self.rest.supply(record)
+        again = self.rest.supply(requests)
         for reply in exchange(self._grid, requests, "evaluate", str(round), deadline, watch, again):
             try:
-                header, _ = _open(reply)
+                header, _ = open_reply(reply)
                 result.bytes_up += record_bytes(reply.content) if reply.content else 0
                 sums[reply.node] = read_metrics(header.get("metrics", {}))
             except UpdateRefused as refusal:
                 status = "refused" if reply.outcome == "ok" else reply.outcome
                 name = self._population.name(reply.node)
-                result.failures.append(_row(name, status, str(refusal)))
+                result.failures.append(row_of(name, status, str(refusal)))
         release(record)
         result.bytes_down += self.rest.take_bytes()
         result.sums = [(self._population.name(n), sums[n]) for n in members if n in sums]
@@ -166,19 +170,23 @@ class Phases:
     ) -> tuple[TrainedRound, int]:
         told = self.sums.told(statistics)
         groups = {"model": model, "statistics": told, "context": cohort.context}
-        record, size = self._envelope(round, groups, {"config": dict(cohort.config)})
-        self._share(record, model)
-        result = TrainedRound(bytes_down=size * len(members))
-        requests: dict[int, RecordDict] = dict.fromkeys(members, record)
+        made = self._requests(round, members, groups, {"config": dict(cohort.config)})
+        requests = {node: record for node, (record, _) in made.items()}
+        size = max((size for _, size in made.values()), default=0)
+        result = TrainedRound(bytes_down=sum(size for _, size in made.values()))
+        for record in list(requests.values())[:1]:
+            self._share(record, model)
         deadline = self._experiment.server.deadline
         sums: list[Mapping[str, float]] = []
         places = dict(zip(members, cohort.positions, strict=True))
         good = 0
         returned = self.sums.begin(model)
         self._driver.begin(round, returned)
+        if self.peers:
+            self.peers.begin()
         watch = watch_for(self.observer, f"round {round}", self._population.name, size)
         with InOrder(members, folder=self.spool) as order:
-            again = self.rest.supply(record)
+            again = self.rest.supply(requests)
             replies = exchange(self._grid, requests, "train", str(round), deadline, watch, again)
             for reply in replies:
                 node, parcel = reply.node, self._receive(reply, result)
@@ -195,7 +203,8 @@ class Phases:
                 if enough:
                     replies.close()
                     break
-        release(record)
+        for record in requests.values():
+            release(record)
         result.bytes_down += self.rest.take_bytes()
         self._spare(members, result)
         place = {self._population.name(node): turn for turn, node in enumerate(members)}
@@ -206,7 +215,7 @@ class Phases:
     def _receive(self, reply: Reply, result: TrainedRound) -> Parcel | None:
         """Note how a reply ended; its parcel is checked when its turn has come."""
         try:
-            header, blob = _open(reply)
+            header, blob = open_reply(reply)
         except UpdateRefused as refusal:
             status = "refused" if reply.outcome == "ok" else reply.outcome
             self._fail(self._population.name(reply.node), status, str(refusal), result)
@@ -233,14 +242,16 @@ class Phases:
             limit = self._experiment.server.max_examples
             update = read_update(parcel, client, expected, limit)
             self.sums.check(result.statistics, update.statistics)
-            self._driver.fold(update, sender)
+            whole = self._driver.fold(update, sender)
+            if self.peers:
+                self.peers.note(client, whole.tensors)
             self.sums.add(result.statistics, update.statistics)
         except UpdateRefused as refusal:
             self._fail(client, "refused", str(refusal), result)
             return []
         mean = means(update.metrics).get("loss")
         seconds = parcel.header.get("seconds")
-        row = _row(client, "ok", "") | {"examples": update.examples, "loss": mean}
+        row = row_of(client, "ok", "") | {"examples": update.examples, "loss": mean}
         row["seconds"] = seconds if isinstance(seconds, int | float) else None
         for key in ("clip_norm", "noise_multiplier"):
             if isinstance(parcel.header.get(key), int | float):
@@ -250,8 +261,25 @@ class Phases:
         return [update.metrics]
 
     def _fail(self, client: str, status: str, reason: str, result: TrainedRound) -> None:
-        result.clients.append(_row(client, status, reason))
+        result.clients.append(row_of(client, status, reason))
         self.observer.reply(client, ok=False, reason=reason)
+
+    def _requests(
+        self,
+        round: int,
+        members: list[int],
+        groups: Mapping[str, Tensors],
+        asked: Mapping[str, Any],
+    ) -> dict[int, tuple[RecordDict, int]]:
+        """The cohort's messages and their bytes: one for all, unless each is lent other tensors."""
+        names = [self._population.name(node) for node in members]
+        lent = self.peers.told(names, groups["model"]) if self.peers else {}
+        if not lent:
+            return dict.fromkeys(members, self._envelope(round, groups, asked))
+        return {
+            node: self._envelope(round, {**groups, **lent[name]}, asked)
+            for node, name in zip(members, names, strict=True)
+        }
 
     def _envelope(
         self, round: int, groups: Mapping[str, Tensors], asked: Mapping[str, Any]
@@ -267,23 +295,3 @@ class Phases:
         if isinstance(blob, bytearray):
             model.update(unpack_groups(blob)["model"])
             self.adopt(model)
-
-
-def _open(reply: Reply) -> tuple[Mapping[str, Any], Buffer]:
-    if reply.content is None:
-        raise UpdateRefused(reply.reason)
-    try:
-        return split_record(reply.content)
-    except ValueError as error:
-        raise UpdateRefused(str(error)) from error
-
-
-def _row(client: str, status: str, reason: str) -> dict[str, Any]:
-    return {
-        "client": client,
-        "examples": None,
-        "loss": None,
-        "seconds": None,
-        "status": status,
-        "reason": reason,
-    }

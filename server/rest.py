@@ -14,8 +14,8 @@ from flwr.app import RecordDict
 from ..messages import REST, Envelope, pack_to_share, record_bytes, split_record, unpack_groups
 from ..tensors import Tensors, digest
 
-Again: TypeAlias = Callable[[RecordDict], RecordDict | None]
-"""From a reply, what to send its client instead of taking the reply; None to take it."""
+Again: TypeAlias = Callable[[int, RecordDict], RecordDict | None]
+"""From a node and its reply, what to send it instead of taking the reply; None to take it."""
 
 
 class Rest:
@@ -41,19 +41,22 @@ class Rest:
         taken, self._bytes = self._bytes, 0
         return taken
 
-    def supply(self, record: RecordDict) -> Again:
-        """Gives a client that asks for the rest the same message with it."""
-        whole: list[RecordDict] = []
+    def supply(self, records: Mapping[int, RecordDict]) -> Again:
+        """Gives a client that asks for the rest the same message with it; many nodes may have one
+        record."""
+        whole: dict[int, RecordDict] = {}
 
-        def again(reply: RecordDict) -> RecordDict | None:
+        def again(node: int, reply: RecordDict) -> RecordDict | None:
             if not self.digest or _asked(reply) != self.digest:
                 return None
-            if not whole:
+            record = records[node]
+            if id(record) not in whole:
                 header, blob = split_record(record)
                 groups = {**unpack_groups(blob), REST: self.tensors}
-                whole.append(Envelope(header, groups).to_record(pack_to_share))
-            self._bytes += record_bytes(whole[0])
-            return whole[0]
+                whole[id(record)] = Envelope(header, groups).to_record(pack_to_share)
+            made = whole[id(record)]
+            self._bytes += record_bytes(made)
+            return made
 
         return again
 

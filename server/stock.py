@@ -89,7 +89,7 @@ class Stock:
         self._model = model
         self._replies = []
 
-    def fold(self, update: Update, sender: Sender) -> None:
+    def fold(self, update: Update, sender: Sender) -> Update:
         metrics: dict[str, Any] = {"num-examples": update.examples}
         seen = update.metrics.get("examples") or 1.0
         metrics["train_loss"] = update.metrics.get("loss", 0.0) / seen
@@ -100,6 +100,7 @@ class Stock:
             }
         )
         self._replies.append(Message(content, reply_to=self._requests[sender.node]))
+        return update
 
     def lacks(self, updates: int) -> str:
         return ""

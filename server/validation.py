@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UpdateRefused
-from ..messages import unpack_groups
+from ..messages import split_record, unpack_groups
 from ..strategies.parts import Update
-from ..tensors import Tensors, difference, is_finite
+from ..tensors import Buffer, Tensors, difference, is_finite
+from .exchange import Reply
 from .ordering import Parcel
 
 MOST_STEPS = 1_000_000_000
@@ -57,6 +58,17 @@ def read_update(
         statistics=groups.get("statistics", {}),
         steps=_steps(header.get("steps")),
     )
+
+
+def open_reply(reply: Reply) -> tuple[Mapping[str, Any], Buffer]:
+    """A reply's header and its tensors, still packed; raises UpdateRefused, with the reason, where
+    there is none."""
+    if reply.content is None:
+        raise UpdateRefused(reply.reason)
+    try:
+        return split_record(reply.content)
+    except ValueError as error:
+        raise UpdateRefused(str(error)) from error
 
 
 def _steps(found: Any) -> int:

@@ -16,8 +16,9 @@ from .ramp import ramped
 from .semi import Stand
 from .thresholds import Threshold
 
-Source = Literal["model", "round"]
-"""Whose pseudo-labels: of the model as it is in each step, or as the client received it."""
+Source = Literal["model", "round", "committee"]
+"""Whose pseudo-labels: of the model as it is in each step, or as the client received it; or the
+mean of what that one and the peers' models say."""
 
 
 class Extra(Protocol):
@@ -78,8 +79,10 @@ class Confident:
         self._threshold.begin(stand)
         self._told = None
         rows = stand.unlabelled
-        if self._terms.source == "round" and len(rows):
-            said = self._said(stand.scores(rows))
+        if self._terms.source != "model" and len(rows):
+            # A peer's model has the tensors that are lent, and else those of the received one.
+            members = [{}, *stand.peers]
+            said = torch.stack([self._said(stand.scores(rows, m)) for m in members]).mean(dim=0)
             self._told = said.new_zeros(len(stand.prepared["y"]), said.shape[1])
             self._told[rows] = said
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ...data.shard import TRUTH, UNLABELLED, Shard
@@ -53,9 +54,11 @@ class Mixed:
         return list(model.state_dict())
 
     def prepare(self, shard: Shard) -> Prepared:
-        x = shard.arrays["x"]
-        inputs = to_inputs(x, shard.schema) if self._encode is None else self._encode(x)
-        return with_unlabelled(shard, inputs)
+        return with_unlabelled(shard, self.inputs(shard.arrays["x"], shard.schema))
+
+    def inputs(self, x: np.ndarray, schema: Schema) -> Tensor:
+        """Stored examples (n, ...) as the model takes them."""
+        return to_inputs(x, schema) if self._encode is None else self._encode(x)
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
@@ -103,13 +106,15 @@ def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits, labels) if len(labels) else logits.sum() * 0.0
 
 
-def scores(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What a model in evaluation mode makes of inputs (n, ...), without gradients."""
+def scores(model: nn.Module, inputs: Tensor, instead: Mapping[str, Tensor] | None = None) -> Tensor:
+    """What a model in evaluation mode makes of inputs (n, ...), without gradients; with other
+    tensors `instead` of those of their names."""
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(part) for part in inputs.split(EVALUATION_BATCH)])
+            parts, tensors = inputs.split(EVALUATION_BATCH), dict(instead or {})
+            return torch.cat([functional_call(model, tensors, (part,)) for part in parts])
     finally:
         model.train(training)
 

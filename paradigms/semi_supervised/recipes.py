@@ -9,8 +9,10 @@ from torch.nn.functional import one_hot
 from ..base import BuildModel
 from .augmentation import Choice
 from .confident import Confident, Source, Terms
+from .disjoint import PSI, Disjoint, Pull
 from .fixed import FixedAndMixed
 from .mixed import Mixed
+from .peers import Lending, lending_of
 from .semi import SemiSupervised
 from .thresholds import ByLearning, Fixed, Margin, SelfAdaptive, adaptive
 
@@ -82,6 +84,7 @@ def pseudo_label(
     ramp: int = 10,
     ratio: int = 4,
     source: Source = "model",
+    peers: int = 2,
 ) -> SemiSupervised:
     """Pseudo-labels of the model as it stands, with a weight that grows round by round.
 
@@ -93,11 +96,14 @@ def pseudo_label(
         weight: of their loss, >= 0.
         ramp: rounds in which it grows to that.
         ratio: unlabelled examples in a batch for each labelled one.
-        source: whose pseudo-labels: of the `model` in each step, or as the `round` began.
+        source: whose pseudo-labels: of the `model` in each step, or as the `round` began; or of a
+            `committee` of that and other clients' models.
+        peers: how many others are in a committee, >= 1.
     """
     mixed = Mixed(build_model, ratio=ratio, augmentation="none")
     terms = Terms(weight=weight, ramp=ramp, strong=False, source=source)
-    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+    method = Confident(mixed, terms, Fixed(threshold))
+    return SemiSupervised(mixed, method, lending_of(source, peers))
 
 
 def fixmatch(
@@ -107,6 +113,7 @@ def fixmatch(
     weight: float = 1.0,
     ratio: int = 7,
     source: Source = "model",
+    peers: int = 2,
     augmentation: Choice = "auto",
 ) -> SemiSupervised:
     """Pseudo-labels of weakly changed examples, learnt of strongly changed ones.
@@ -117,12 +124,45 @@ def fixmatch(
         threshold: how likely a pseudo-label must be, in [0, 1].
         weight: of their loss, >= 0.
         ratio: unlabelled examples in a batch for each labelled one.
-        source: whose pseudo-labels: of the `model` in each step, or as the `round` began.
+        source: as for `pseudo-label`.
+        peers: how many others are in a committee, >= 1.
         augmentation: `auto`, `image`, `vector`, `text` or `none`, or a table with its settings.
     """
     mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
-    terms = Terms(weight=weight, source=source)
-    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+    method = Confident(mixed, Terms(weight=weight, source=source), Fixed(threshold))
+    return SemiSupervised(mixed, method, lending_of(source, peers))
+
+
+def fedmatch(
+    build_model: BuildModel,
+    *,
+    threshold: float = 0.75,
+    weight: float = 0.01,
+    closeness: float = 1.0,
+    sparsity: float = 1e-5,
+    peers: int = 2,
+    ratio: int = 7,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """What the models of like clients agree on, learnt by parameters of its own; the server holds
+    those of all of a round's clients, to lend them in the next.
+
+    Paper: Jeong, Yoon, Yang and Hwang 2021, Federated Semi-Supervised Learning with Inter-Client
+    Consistency & Disjoint Learning, arXiv 2006.12097.
+
+    Args:
+        threshold: how likely a pseudo-label must be, in [0, 1].
+        weight: of the loss without labels, >= 0; the paper's is 0.001 of that of the labels.
+        closeness: what draws the parameters that learn without labels to the others, >= 0.
+        sparsity: what draws them to 0, >= 0.
+        peers: the other clients whose models are asked, >= 0.
+        ratio: unlabelled examples in a batch for each labelled one.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    pull = Pull(closeness=closeness, sparsity=sparsity)
+    method = Disjoint(mixed, Fixed(threshold), weight, pull)
+    return SemiSupervised(mixed, method, Lending(peers, prefix=f"{PSI}."))
 
 
 def flexmatch(

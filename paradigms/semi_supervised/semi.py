@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,26 +11,31 @@ from torch import Tensor, nn
 
 from ...data.shard import UNLABELLED
 from ...schema import Schema
+from ...tensors import Tensors
 from ..base import Batch, MetricSums, Prepared
 from .mixed import Mixed, scores
+from .peers import Lending, random_example
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A client's training: its model, the round (from 1), and its examples."""
+    """A client's training: its model, the round (from 1), its examples, and what other clients lend
+    of their models."""
 
     model: nn.Module
     round: int
     prepared: Prepared
+    peers: Sequence[Tensors] = ()
 
     @property
     def unlabelled(self) -> Tensor:
         """The rows of the examples without a label."""
         return (self.prepared["y"] == UNLABELLED).nonzero().flatten()
 
-    def scores(self, rows: Tensor) -> Tensor:
-        """What the model, in evaluation mode, makes of some examples."""
-        return scores(self.model, self.prepared["x"][rows])
+    def scores(self, rows: Tensor, instead: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What the model, in evaluation mode, makes of some examples; with other tensors `instead`
+        of those of their names."""
+        return scores(self.model, self.prepared["x"][rows], instead)
 
 
 class Method(Protocol):
@@ -52,29 +58,36 @@ class Method(Protocol):
         ...
 
 
-HELPERS = ("teacher.", "thresholds.")
+ALONE = Lending(0)
+
+HELPERS = ("psi.", "teacher.", "thresholds.")
 """How the names of what methods add to a model begin."""
 
 
 class SemiSupervised:
-    """A method over a shard's labelled and unlabelled examples."""
+    """A method over a shard's labelled and unlabelled examples; `lending` says what a client gets
+    of others' models."""
 
-    def __init__(self, mixed: Mixed, method: Method) -> None:
-        self._mixed, self._method = mixed, method
+    def __init__(self, mixed: Mixed, method: Method, lending: Lending = ALONE) -> None:
+        self._mixed, self._method, self._lending = mixed, method, lending
         self._stand: Stand | None = None
+        self._example: Tensor | None = None
+        self._peers: Sequence[Tensors] = ()
         self.travels, self.prepare = mixed.travels, mixed.prepare
         self.batches, self.evaluate = mixed.batches, mixed.evaluate
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._mixed.build(schema)
         self._method.attach(model, schema)
+        if self._lending.peers:
+            self._example = self._mixed.inputs(random_example(schema), schema)
         return model
 
     def is_helper(self, name: str) -> bool:
         return name.startswith(HELPERS)
 
     def begin(self, model: nn.Module, prepared: Prepared, round: int) -> None:
-        self._stand = Stand(model, round, prepared)
+        self._stand = Stand(model, round, prepared, self._peers)
         self._method.begin(self._stand)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -85,5 +98,20 @@ class SemiSupervised:
     def end(self) -> MetricSums:
         if self._stand is not None:
             self._method.end(self._stand)
-        self._stand = None
+        self._stand, self._peers = None, ()
         return self._mixed.counted()
+
+    @property
+    def peers(self) -> int:
+        return self._lending.peers
+
+    def lends(self, model: nn.Module) -> Collection[str]:
+        return [name for name in self.travels(model) if name.startswith(self._lending.prefix)]
+
+    def place(self, model: nn.Module) -> Tensor:
+        if self._example is None:
+            raise RuntimeError("models are compared after one is built")
+        return scores(model, self._example).softmax(dim=1)[0].double()
+
+    def meet(self, peers: Sequence[Tensors]) -> None:
+        self._peers = peers

@@ -44,7 +44,7 @@ from umbel.training.optimizers import GradientDescent
 from umbel.training.trainer import Effort, Trainer, trainable
 
 METHODS = (
-    "entropy", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
+    "entropy", "fedmatch", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
     "pseudo-label", "self-training", "semifl", "svm", "uda",
 )  # fmt: skip
 SCHEMA = Schema("classification", (2,), "float32", classes=("a", "b", "c"))
@@ -236,7 +236,9 @@ def experiment(name, clients=3, rounds=3, **sections) -> Experiment:
 def test_every_method_learns(tmp_path, name):
     result = umbel.simulate(experiment(name, rounds=5), out=tmp_path / "run")
     assert evaluation(result.records[-1], "federated", "accuracy") > 0.5
-    assert not [tensor for tensor in result.model if tensor.startswith(("teacher", "thresholds"))]
+    assert not [
+        tensor for tensor in result.model if tensor.startswith(("psi", "teacher", "thresholds"))
+    ]
     told = result.records[-1]["metrics"]["train"]
     if name in ("entropy", "mean-teacher", "mixmatch", "pi-model"):
         assert "kept_count" not in told
