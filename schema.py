@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 
 
@@ -66,3 +67,18 @@ class Schema:
             for field in fields(self)
             if getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+def without_labels(classes: Sequence[str], labelled: Collection[int]) -> str:
+    """What to tell of classes of which nobody has a label, given the codes of those of which
+    somebody has; empty where there are none such.
+
+    >>> without_labels(["cat", "dog"], {0})
+    'no client has a label of dog, so it is never learnt'
+    """
+    lacking = [name for code, name in enumerate(classes) if code not in labelled]
+    if not lacking:
+        return ""
+    shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+    which = "it is" if len(lacking) == 1 else "they are"
+    return f"no client has a label of {shown}, so {which} never learnt"

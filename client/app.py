@@ -24,6 +24,7 @@ from ..schema import Schema
 from ..strategies.local_parts import LocalRun
 from ..strategies.strategy import ClientSide
 from ..tensors import Buffer, Tensors, pack
+from .asked import described
 from .boundary import keep, offered, with_told
 from .configured import shard_of_node, state_of_node
 from .evaluation import compare, load, score
@@ -79,12 +80,8 @@ class Worker:
         it has labels of."""
         shard = self._shard(context)
         self._schemas[context.node_id] = shard.schema
-        header = {
-            "client": shard.client,
-            "schema": shard.schema.to_json(),
-            "examples": len(shard),
-        }
-        return Message(Envelope(header).to_record(), reply_to=message)
+        told = described(shard, split_record(message.content)[0])
+        return Message(Envelope(told).to_record(), reply_to=message)
 
     def offer(self, message: Message, context: Context) -> Message:
         """Tell of the nodes at the boundary of the shard's graph."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import Declined
-from ..messages import BOUNDARY, OFFER, TELL, Envelope
+from ..messages import BOUNDARY, LABELS, OFFER, TELL, Envelope
 from ..randomness import secret_normal
 from ..tensors import Tensors, difference
 from .policy import Leave, Policy
@@ -36,6 +36,8 @@ def release(
         header = dict(reply.header)
         if policy.leave.sizes != "exact":
             header.pop("examples", None)
+        if policy.leave.unlisted_statistics([LABELS]):
+            header.pop(LABELS, None)
         return Envelope(header, reply.groups)
     if kind in (OFFER, TELL):
         _check_boundary(policy, reply.groups)

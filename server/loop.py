@@ -21,6 +21,7 @@ from .checkpoint import Checkpoint
 from .drivers import Driver
 from .evaluation import CentralTest, EarlyStop
 from .gain import first_weights, measure_gain, measures_gain
+from .labels import lacking_labels
 from .observer import Observer
 from .outcomes import Evaluated, noised_by, round_record
 from .peers import Peers
@@ -100,8 +101,10 @@ class _Run:
                 "and with this paradigm.train more travel later"
             )
         self._statistics: Tensors = {}
-        rounds, note = experiment.experiment.rounds, setting.observer.note
-        self._sums = sums_of(self._paradigm, module, rounds, note)
+        self._lacking = lacking_labels(experiment, self._paradigm, population)
+        if self._lacking:
+            setting.observer.note(self._lacking)
+        self._sums = sums_of(self._paradigm, module, experiment.experiment.rounds, self._note)
         self._stop = EarlyStop.of(experiment)
         wanted = test if experiment.evaluation.central else None
         self._test = None if wanted is None else CentralTest(self._paradigm, module, wanted)
@@ -139,6 +142,11 @@ class _Run:
         setting.observer.started(experiment, len(population), run.round + 1)
         setting.folder.update_environment(run._phases.tell_boundary(run._paradigm))
         return run
+
+    def _note(self, text: str) -> None:
+        """Tell what a paradigm found, unless it is what the clients' answers told before."""
+        if text != self._lacking:
+            self._setting.observer.note(text)
 
     def play(self, round: int) -> str:
         """One round; returns why the run should end after it, or an empty string."""

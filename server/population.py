@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from ..errors import BadInput, UmbelError
 from ..experiment import Experiment
-from ..messages import Envelope
+from ..messages import LABELS, SHARE, Envelope
 from ..rounds import natural
 from ..schema import Schema
 from .exchange import Reply, exchange
@@ -37,12 +37,14 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Client:
-    """One client as the server knows it; `examples` is what it told, None if it did not."""
+    """One client as the server knows it; `examples`, and the codes of the classes that it has
+    `labels` of, are what it told, None if it did not."""
 
     node: int
     name: str
     schema: Schema
     examples: int | None = None
+    labels: frozenset[int] | None = None
 
 
 class Population:
@@ -67,6 +69,13 @@ class Population:
     def nodes(self) -> Sequence[int]:
         """The clients' node ids, in the order of the population."""
         return self._order
+
+    @property
+    def labelled(self) -> frozenset[int] | None:
+        """The codes of the classes of which some client has a label; None unless all told."""
+        clients = [self._by_node.get(node) for node in self._order[:ASKED_AT_ONCE]]
+        told = [client.labels for client in clients if client and client.labels is not None]
+        return frozenset().union(*told) if len(told) == len(self._order) else None
 
     @property
     def names(self) -> list[str]:
@@ -191,7 +200,8 @@ class Population:
         strangers = [n for n in nodes if n not in self._by_node and n not in self._left_out]
         if not strangers:
             return
-        record = Envelope({"round": 0}).to_record()
+        share, seed = self._experiment.data.held_out, self._experiment.experiment.seed
+        record = Envelope({"round": 0, SHARE: share, "seed": seed}).to_record()
         asked: dict[int, RecordDict] = dict.fromkeys(strangers, record)
         seconds = min(QUERY_SECONDS, self._experiment.server.deadline)
         answers: list[Client] = []
@@ -254,4 +264,11 @@ def _read(reply: Reply) -> Client:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a client's name (letters, digits, '.', '_', '-')")
     schema = Schema.from_json(str(header.get("schema")))
-    return Client(reply.node, name, schema, examples if isinstance(examples, int) else None)
+    examples = examples if isinstance(examples, int) else None
+    return Client(reply.node, name, schema, examples, _codes(header.get(LABELS), schema))
+
+
+def _codes(found: Any, schema: Schema) -> frozenset[int] | None:
+    if not isinstance(found, list) or not all(isinstance(code, int) for code in found):
+        return None
+    return frozenset(found) & frozenset(range(len(schema.classes)))

@@ -51,8 +51,7 @@ def up(
         check_port("127.0.0.1", port)
     shards = make_shards(experiment)
     watcher = observer or Silent()
-    if warning := check_labels(experiment, shards):
-        watcher.note(warning)
+    check_labels(experiment, shards)
     options = {"stock_nodes": stock_nodes}
     with RunFolder.held(experiment, "up", out=out, resume=resume, options=options) as folder:
         network = _network(folder.path, experiment, shards, stock_nodes, port, watcher)

@@ -78,9 +78,7 @@ def _played(
     _check_strategy(experiment, strategy)
     _check_engine(experiment)
     shards = make_shards(experiment)
-    warning = check_labels(experiment, shards)
-    if warning and observer is not None:
-        observer.note(warning)
+    check_labels(experiment, shards)
     held = with_poison(experiment, shards)
     side = strategy.client_side if isinstance(strategy, Strategy) else None
     place, former = (None if path is None else Path(path) for path in (out, resume))

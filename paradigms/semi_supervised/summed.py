@@ -12,7 +12,7 @@ from ...data.shard import UNLABELLED, Shard
 from ...data.tensors import to_inputs
 from ...data.texts import TEXT
 from ...errors import BadInput
-from ...schema import Schema
+from ...schema import Schema, without_labels
 from ...tensors import Tensors
 from ..base import Batch, MetricSums, Prepared
 from ..supervised import Supervised
@@ -98,17 +98,8 @@ def label_counts(labels: Tensor, classes: int) -> Tensor:
 
 def unlabelled_classes(counts: Tensor, classes: Sequence[str]) -> str:
     """What to tell of classes of which nobody has a label, by how many there are of each; raises
-    BadInput where there are none at all.
-
-    >>> unlabelled_classes(torch.tensor([2.0, 0.0]), ["cat", "dog"])
-    'no client has a label of the class dog, so it is never predicted'
-    """
-    if not bool((counts > 0).any()):
+    BadInput where there are none at all."""
+    known = (counts > 0).nonzero().flatten().tolist()
+    if not known:
         raise BadInput("data: no client has a label, so no class has a name; label some examples")
-    lacking = [name for name, count in zip(classes, counts.tolist(), strict=True) if count <= 0]
-    if not lacking:
-        return ""
-    kinds = "class" if len(lacking) == 1 else "classes"
-    which = "it is" if len(lacking) == 1 else "they are"
-    named = ", ".join(lacking)
-    return f"no client has a label of the {kinds} {named}, so {which} never predicted"
+    return without_labels(classes, known)

@@ -7,7 +7,16 @@ from lab import Lab
 
 import umbel
 from umbel.experiment import load
+from umbel.server.observer import Silent
 from umbel.server.remote import run
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +24,7 @@ def network(tmp_path_factory):
     """A SuperLink with warm nodes that stay, and an experiment whose clients have few labels."""
     lab = Lab(tmp_path_factory.mktemp("network"))
     path = lab.experiment(
-        data={"clients": 3, "labelled": 0.1, "labelled_clients": 0.67},
+        data={"clients": 3, "labelled": 0.01, "labelled_clients": 0.67},
         model={"name": "mlp", "hidden": [8], "batch_norm": True},
         client={"steps": 4, "batch_size": 8},
     )
@@ -50,13 +59,22 @@ def test_a_server_that_alone_has_labels(tmp_path):
         ("mixmatch", "scaffold"),
         ("pseudo-label", "median"),
         ("mean-teacher", "rscfed"),
+        ("fedmatch", "fedadam"),
+        ("{name='fixmatch', source='committee'}", "fedbn"),
     ],
 )
 def test_same_bits_and_counts_as_in_simulation(network, tmp_path, name, strategy):
     address, path = network
-    experiment = load(path, [f"paradigm.name={name}", f"strategy.name={strategy}"])
-    there = run(experiment, address, out=tmp_path / "there")
-    here = umbel.simulate(experiment, out=tmp_path / "here")
+    key = "paradigm" if name.startswith("{") else "paradigm.name"
+    experiment = load(path, [f"{key}={name}", f"strategy.name={strategy}"])
+    said: list[Notes] = [Notes(), Notes()]
+    there = run(experiment, address, out=tmp_path / "there", observer=said[0])
+    here = umbel.simulate(experiment, out=tmp_path / "here", observer=said[1])
     assert there.status == "finished" and there.sha256 == here.sha256
     assert [r["metrics"] for r in there.records] == [r["metrics"] for r in here.records]
     assert [row["status"] for row in there.records[-1]["clients"]] == ["ok"] * 3
+    # Two clients have five labels each, so that some class has none.
+    lacking = [
+        [text for text in notes.said if "no client has a label of" in text] for notes in said
+    ]
+    assert lacking[0] == lacking[1] and len(lacking[0]) == 1

@@ -2,8 +2,11 @@
 
 import pytest
 from faulty import raised
+from flwr.app import Message
 
-from umbel.errors import UmbelError
+from umbel.client.policy import Leave, Policy
+from umbel.client.release import release
+from umbel.errors import BadInput, UmbelError
 from umbel.messages import Envelope
 from umbel.schema import Schema
 from umbel.server.exchange import Reply
@@ -124,6 +127,55 @@ def test_a_large_population_is_asked_only_when_it_takes_part(bench):
     summary = bench.run(clients)
     assert summary.status == "finished"
     assert len(queries) == len(set(queries)) <= 1 + 3 * (5 + 3)
+
+
+LABELLED = {"clients": 3, "labels": 12, "held_out": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("policies", "told"),
+    [(0, True), (1, False)],
+    ids=["all tell", "one site keeps it back"],
+)
+def test_classes_without_a_label_are_named_where_all_clients_tell(bench, policies, told):
+    """What may leave a site's policy says; without one's answer nothing is sure."""
+    clients = bench.clients(bench.experiment(data={**LABELLED, "labels": 7}))
+    honest, silent = clients.app, Policy(leave=Leave(statistics=["loss"]))
+
+    def answered(message, context):
+        reply = honest(message, context)
+        if message.metadata.message_type == "query" and message.metadata.dst_node_id <= policies:
+            envelope = Envelope.from_record(reply.content)
+            assert len(envelope.header["labels"]) > 0
+            released = release(silent, "query", {}, envelope)
+            assert "labels" not in released.header and "examples" in released.header
+            return Message(released.to_record(), reply_to=message)
+        return reply
+
+    clients.app = answered
+    bench.run(clients)
+    lacking = [text for text in bench.log.notes if "no client has a label of" in text]
+    assert len(lacking) == told
+    if told:
+        known = {code for k in range(3) for code in clients.shards.labels(k).tolist()} - {-1}
+        shown = ", ".join(str(code) for code in range(10) if code not in known)
+        assert lacking == [f"no client has a label of {shown}, so they are never learnt"]
+
+
+def test_no_label_anywhere_is_refused(bench):
+    clients = bench.clients(bench.experiment(data=LABELLED, paradigm={"name": "fixmatch"}))
+    honest = clients.app
+
+    def answered(message, context):
+        reply = honest(message, context)
+        if message.metadata.message_type != "query":
+            return reply
+        header = Envelope.from_record(reply.content).header | {"labels": []}
+        return Message(Envelope(header).to_record(), reply_to=message)
+
+    clients.app = answered
+    with pytest.raises(BadInput, match="no client has one; label some examples"):
+        bench.run(clients)
 
 
 def test_names_are_ordered_as_people_count():

@@ -1,0 +1,18 @@
+"""What a client tells of its shard before round 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.shard import Shard, labelled_classes
+from ..messages import LABELS, SHARE
+
+
+def described(shard: Shard, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of a reply to a query, whose header says how examples are held out."""
+    told = {"client": shard.client, "schema": shard.schema.to_json(), "examples": len(shard)}
+    share, seed = asked.get(SHARE), asked.get("seed")
+    if isinstance(share, float) and 0 <= share < 1 and isinstance(seed, int):
+        told[LABELS] = labelled_classes(shard, share, seed)
+    return told
