@@ -13,7 +13,6 @@ from ..data.shard import Shard
 from ..paradigms.base import Prepared
 from .state import StateStore
 
-
 FIXED = "biufcSU"
 """The kinds of numpy's types whose values are all as long."""
 
