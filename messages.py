@@ -43,6 +43,9 @@ what all told together."""
 BOUNDARY = "boundary"
 """Among their groups the tensors that are told."""
 
+TURN = "turn"
+"""In their header, the how manieth time clients are asked, from 1."""
+
 _RECORD = "umbel"
 _BLOB = "umbel.tensors"
 _STYPE = "umbel.safetensors"

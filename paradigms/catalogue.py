@@ -32,6 +32,7 @@ PARADIGMS = {
     "graphs": f"{__package__}.graph.graphs:Graphs",
     "links": f"{__package__}.graph.links:LinkPrediction",
     "neighbour-graph": f"{__package__}.graph.vectors:NeighbourGraph",
+    "node-propagation": f"{__package__}.graph.propagation:NodePropagation",
     "nodes": f"{__package__}.graph.nodes:Nodes",
     "probe": f"{__package__}.transfer.probe:Probe",
     "relations": f"{__package__}.transfer.distill:Relations",
