@@ -23,6 +23,7 @@ PARADIGMS = {
     "supervised": f"{__package__}.supervised:Supervised",
     "distill": f"{__package__}.transfer.distill:Distill",
     "fedgcn": f"{__package__}.graph.fedgcn:FedGcn",
+    "fedsage": f"{__package__}.graph.fedsage:FedSage",
     "finetune": f"{__package__}.transfer.finetune:FineTune",
     "forest": f"{__package__}.transfer.forest:RandomForest",
     "instances": f"{__package__}.transfer.instances:Instances",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,22 @@ DECIMALS = 6
 """Of shares; further ones are rounding, and would break ties between classes."""
 CLOSE = 1e-10
 """Of how large a part of what it solves a client's own solution may be off."""
+
+
+class LabelCounts(nn.Module):
+    """How many labels of each class there are, which is what is known of a node that no label
+    reaches: scores (n, classes) of n such ones."""
+
+    labels: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.arguments = (classes,)
+        """What it was made with, for code that makes another such one."""
+        self.register_buffer(LABELS, torch.zeros(classes, dtype=torch.float64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return _scores(self.labels.expand(len(inputs), -1)).to(inputs.dtype)
 
 
 class NodePropagation:
@@ -92,9 +108,8 @@ class NodePropagation:
                 "paradigm.name: node-propagation is about classes of nodes, and there is "
                 f"{schema.summary()}"
             )
-        self._classes, model = schema.classes, nn.Module()
-        model.register_buffer(LABELS, torch.zeros(len(schema.classes), dtype=torch.float64))
-        return model
+        self._classes = schema.classes
+        return LabelCounts(len(schema.classes))
 
     def travels(self, model: nn.Module) -> Collection[str]:
         return list(model.state_dict())
@@ -220,8 +235,7 @@ class NodePropagation:
     def _judged(self, model: nn.Module, found: Numbers, prepared: Prepared) -> MetricSums:
         shares = torch.from_numpy(found)[prepared["rows"]].round(decimals=DECIMALS)
         shares = torch.where(shares.any(dim=1, keepdim=True), shares, _counts(model))
-        scores = distributions(shares).clamp(min=10**-DECIMALS).log()
-        return Classes().sums(scores, prepared["y"])
+        return Classes().sums(_scores(shares), prepared["y"])
 
 
 def _root(degrees: Numbers) -> Numbers:
@@ -243,6 +257,10 @@ def _solved(matrix: Any, right: Numbers) -> Numbers:
     return np.maximum(found, 0.0)
 
 
+def _scores(shares: Tensor) -> Tensor:
+    return distributions(shares).clamp(min=10**-DECIMALS).log()
+
+
 @cache
 def _threads() -> ThreadpoolController:
     """Looked for once: that takes longer than to solve a small part."""
@@ -250,4 +268,4 @@ def _threads() -> ThreadpoolController:
 
 
 def _counts(model: nn.Module) -> Tensor:
-    return model.get_buffer(LABELS)
+    return cast("LabelCounts", model).labels

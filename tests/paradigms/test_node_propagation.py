@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import chdir
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from umbel.client.workbench import Workbench
 from umbel.data import load_dataset, make_shards
 from umbel.errors import BadInput, Declined, UmbelError
 from umbel.experiment import Experiment
+from umbel.exporting.run import export
 from umbel.messages import OFFER
 from umbel.paradigms.graph.propagation import NodePropagation
 from umbel.server.boundary import Totals, check_one_graph
@@ -136,6 +139,11 @@ def test_a_run_judges_as_in_one_place(path, tmp_path, alpha):
         facts = json.loads((tmp_path / f"{clients}" / "environment.json").read_text())["boundary"]
         assert facts["exchanges"] == 1 if clients == 1 else 5 < facts["exchanges"] < 200
     assert found[3]["accuracy"] > 0.65
+    with chdir(export(tmp_path / "3", tmp_path / "out", onnx=False)):
+        code = Path("README.md").read_text().partition("```python\n")[2].partition("```")[0]
+        read: dict = {}
+        exec(code, read)
+    np.testing.assert_allclose(read["scores"].exp()[0], prior / prior.sum(), rtol=1e-6)
 
 
 def test_two_workers_and_resuming_give_the_same_bits(path, tmp_path):
