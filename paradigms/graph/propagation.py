@@ -90,7 +90,7 @@ class NodePropagation:
         build_model: BuildModel,
         *,
         alpha: float | None = None,
-        exchanges: int = 200,
+        exchanges: int = 1000,
         tolerance: float = 1e-6,
     ) -> None:
         if alpha is not None and not 0 < alpha < 1:

@@ -107,13 +107,13 @@ def test_the_loss_is_the_sum_of_its_terms(path):
 
 def test_the_generator_learns_what_is_hidden_and_then_stays(path, tmp_path):
     """The two losses on nodes that no round hid just so, before and after."""
-    told = {n: experiment(path, rounds=n, generator_rounds=16) for n in (16, 17)}
-    shards, paradigm = make_shards(told[16]), made()
+    told = {n: experiment(path, rounds=n, generator_rounds=8) for n in (8, 9)}
+    shards, paradigm = make_shards(told[8]), made()
     model = built(paradigm, shards.schema)
     begun = losses(paradigm, model, shards)
     learnt, later = (umbel.simulate(e, out=tmp_path / f"{n}").model for n, e in told.items())
     model.load_state_dict(learnt)
-    assert losses(paradigm, model, shards) < 0.8 * begun
+    assert losses(paradigm, model, shards) < 0.9 * begun
     for name, value in later.items():
         assert torch.equal(value, learnt[name]) == name.startswith("generator."), name
 
@@ -142,7 +142,7 @@ def test_a_weight_that_decays_does_not_move_a_generator_that_stays(path, tmp_pat
     sections = experiment(path, rounds=2).model_dump(exclude_unset=True)
     sections["client"]["optimizer"] = {"name": "adam", "lr": 0.01, "weight_decay": 0.1}
     models = []
-    for rounds in (2, 4):
+    for rounds in (2, 3):
         sections["experiment"]["rounds"] = rounds
         models.append(umbel.simulate(Experiment(**sections), out=tmp_path / f"{rounds}").model)
     assert all(

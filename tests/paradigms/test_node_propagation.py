@@ -137,7 +137,7 @@ def test_a_run_judges_as_in_one_place(path, tmp_path, alpha):
         assert metrics["loss"] == pytest.approx(losses.mean(), abs=1e-4)
         assert result.model["labels"].tolist() == prior.tolist()
         facts = json.loads((tmp_path / f"{clients}" / "environment.json").read_text())["boundary"]
-        assert facts["exchanges"] == 1 if clients == 1 else 5 < facts["exchanges"] < 200
+        assert facts["exchanges"] == 1 if clients == 1 else 5 < facts["exchanges"] < 1000
     assert found[3]["accuracy"] > 0.65
     with chdir(export(tmp_path / "3", tmp_path / "out", onnx=False)):
         code = Path("README.md").read_text().partition("```python\n")[2].partition("```")[0]
