@@ -50,6 +50,9 @@ on; in that of the question the share of examples that it is to hold out."""
 PEERS = "peers."
 """How the names of groups begin whose tensors other clients lend; a number follows."""
 
+TURN = "turn"
+"""In their header, the how manieth time clients are asked, from 1."""
+
 _RECORD = "umbel"
 _BLOB = "umbel.tensors"
 _STYPE = "umbel.safetensors"

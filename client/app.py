@@ -25,7 +25,7 @@ from ..strategies.local_parts import LocalRun
 from ..strategies.strategy import ClientSide
 from ..tensors import Buffer, Tensors, pack
 from .asked import described
-from .boundary import keep, offered, with_told
+from .boundary import keep, offered, shard_to_tell, with_told
 from .configured import shard_of_node, state_of_node
 from .evaluation import compare, load, score
 from .rest import settle
@@ -85,9 +85,10 @@ class Worker:
 
     def offer(self, message: Message, context: Context) -> Message:
         """Tell of the nodes at the boundary of the shard's graph."""
-        bench = self._workbench(self._read(message), context)
-        told = offered(bench.paradigm, self._shard(context))
-        return Message(told.to_record(self._pack), reply_to=message)
+        task, shard = self._read(message), self._shard(context)
+        bench = self._workbench(task, context)
+        part = shard_to_tell(bench, shard, self._store(context), task.header)
+        return Message(offered(bench.paradigm, part).to_record(self._pack), reply_to=message)
 
     def tell(self, message: Message, context: Context) -> Message:
         """Keep what all clients together told of them."""
@@ -120,8 +121,7 @@ class Worker:
             "steps": update.steps,
             "seconds": time.perf_counter() - started,
         }
-        record = Envelope(header, update.groups).to_record(self._pack)
-        return Message(record, reply_to=message)
+        return Message(Envelope(header, update.groups).to_record(self._pack), reply_to=message)
 
     def evaluate(self, message: Message, context: Context) -> Message:
         """Score the received model on the examples held out, beside others if that is asked."""

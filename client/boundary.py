@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from ..data.boundary import TOLD, TOLD_IDS
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..messages import BOUNDARY, Envelope
-from ..paradigms.base import Paradigm, TellsBoundary
+from ..messages import BOUNDARY, TURN, Envelope
+from ..paradigms.base import Paradigm
+from ..paradigms.boundary import TellsBoundary
 from ..tensors import Tensors, difference, is_finite
 from .state import StateStore
+from .workbench import Workbench
+
+
+def shard_to_tell(
+    bench: Workbench, shard: Shard, store: StateStore, header: Mapping[str, Any]
+) -> Shard:
+    """The part of a client's shard that it trains on, with what it was told the time before, if
+    this is not the first by the message's header.
+
+    Raises UmbelError where the client does not know that any more.
+    """
+    train, run = bench.divided(shard)[0], str(header["run"])
+    if header.get(TURN, 1) == 1:
+        return train
+    if store.told(run, shard.client) is None:
+        raise UmbelError("what this client was told before is not in its state folder any more")
+    return with_told(bench.paradigm, train, store, run)
 
 
 def offered(paradigm: Paradigm, shard: Shard) -> Envelope:
@@ -24,7 +45,7 @@ def keep(
     """Keep what a client is told, for all rounds of a run, and say so; raises UmbelError where it
     is not what it asked for."""
     telling, told = _telling(paradigm), groups.get(BOUNDARY, {})
-    asks = telling.offer(shard)["asks"]
+    asks = telling.asks(shard)
     wanted = {TOLD_IDS: asks, TOLD: torch.zeros(len(asks), telling.width(shard.schema))}
     fault = difference(told, wanted)
     if not fault and not torch.equal(told[TOLD_IDS], asks):

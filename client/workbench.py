@@ -200,13 +200,16 @@ class Workbench:
         workplace = self._workplaces.pop(key, None)
         self._held_bytes -= workplace.nbytes if workplace else 0
 
-    def _prepare(self, shard: Shard, features: KeptFeatures | None) -> Workplace:
+    def divided(self, shard: Shard) -> tuple[Shard, Shard]:
+        """A client's shard as (train, held out)."""
         share, seed = self.experiment.data.held_out, self.experiment.experiment.seed
         if isinstance(self.paradigm, Divides):
             generator = numpy_generator(seed, purpose="held-out", client=shard.client)
-            train, held_out = self.paradigm.divide(shard, share, generator)
-        else:
-            train, held_out = split(shard, share, seed)
+            return self.paradigm.divide(shard, share, generator)
+        return split(shard, share, seed)
+
+    def _prepare(self, shard: Shard, features: KeptFeatures | None) -> Workplace:
+        train, held_out = self.divided(shard)
         prepared = self._kept(train, "train", features)
         return Workplace(
             client=shard.client,

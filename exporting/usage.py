@@ -10,6 +10,7 @@ from typing import Any
 from ..data.texts import TEXT
 from ..models.backbones import MODULE, Form
 from ..models.graph_networks import GraphNetwork, Network
+from ..paradigms.graph.mending import Generator, MendedNetwork
 from ..paradigms.transfer.trees import forest_head
 from ..schema import Schema
 from .graph import INPUT, OUTPUT, sample_inputs
@@ -171,18 +172,24 @@ def _by_name(trained: Trained, schema: Schema, more: str, call: Sequence[str]) -
     parameters = literal(without_folders(model.parameters))
     forest = forest_head(trained.model)
     head = [] if forest is None else [f'model.set_submodule("head", {forest.code})']
+    around, kinds = [], ", ".join(kind.__name__ for kind in (Generator, MendedNetwork))
+    if isinstance(trained.model, MendedNetwork):
+        most = trained.model.generator.shape[0]
+        around = [f"model = MendedNetwork(model, Generator(schema, {most})).of(schema)"]
     return "\n".join(
         [
             "import torch",
             "from safetensors.torch import load_file",
             "from umbel import registry",
             *(["from umbel.paradigms.transfer.trees import Forest"] if head else []),
+            *([f"from {MendedNetwork.__module__} import {kinds}"] if around else []),
             "from umbel.schema import Schema",
             "",
             f"classes = {literal(schema.classes)}",
             f"schema = Schema({known})",
             f'model = registry.build("model", {literal(model.name)}, {parameters}, schema)',
             *head,
+            *around,
             'model.load_state_dict(load_file("model.safetensors"))',
             *call,
         ]

@@ -266,27 +266,3 @@ class SharesStatistics(Protocol):
     def statistics(self, model: nn.Module, prepared: Prepared) -> Tensors:
         """This client's sums, after training."""
         ...
-
-
-@runtime_checkable
-class TellsBoundary(Protocol):
-    """A paradigm whose clients have parts of one graph, and tell sums about the nodes at the edges
-    between them once, before round 1.
-
-    The server adds up what all tell of a node, in the order of the clients' names, and gives every
-    client what it asks for. A client's shard holds it from then on, as `data.boundary` says.
-    """
-
-    def width(self, schema: Schema) -> int:
-        """How many numbers are told of a node."""
-        ...
-
-    def offer(self, shard: Shard) -> Tensors:
-        """What leaves a client, all ids int64 and ascending: `own`, those of its nodes that have
-        neighbours elsewhere; `keys` (k,), the nodes that it tells of; `sums` (k, width) float32;
-        `asks`, the nodes whose total it needs, which are among the others."""
-        ...
-
-    def fault(self, offer: Tensors) -> str:
-        """Why a client's well-formed offer is none of an honest one's; empty where it may be."""
-        ...

@@ -1,12 +1,13 @@
 """Before round 1, what clients tell of the nodes at the edges between their parts of a graph.
 
 Every client is asked, the server adds up what they tell of a node, in the order of the clients'
-names, and gives each client the totals of the nodes that it asks for. A run that goes on does this
-again, to the same totals.
+names, and gives each client the totals of the nodes that it asks for; where a paradigm has it so,
+again and again, until the totals stay. A run that goes on does this again, to the same totals.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor
 from ..data.boundary import TOLD, TOLD_IDS
 from ..errors import BadInput, UmbelError, UpdateRefused
 from ..experiment import Experiment
-from ..messages import BOUNDARY, OFFER, TELL, Envelope, record_bytes, release
-from ..paradigms.base import Paradigm, TellsBoundary
+from ..messages import BOUNDARY, OFFER, TELL, TURN, Envelope, record_bytes, release
+from ..paradigms.base import Paradigm
+from ..paradigms.boundary import TellsAgain, TellsBoundary
 from ..rounds import human_bytes, natural
 from ..tensors import Tensors, difference
 from .exchange import exchange
@@ -55,34 +57,26 @@ def tell_boundary(
     """
     if not isinstance(paradigm, TellsBoundary):
         return None
-    telling, asking = paradigm, _Asking(way, experiment, task)
-    width = paradigm.width(asking.schema)
-    most = experiment.server.max_examples
-    offers: dict[str, Tensors] = {}
-
-    def take(name: str, groups: Mapping[str, Tensors]) -> None:
-        offers[name] = checked(groups, width, most)
-        fault = telling.fault(offers[name])
-        if fault:
-            raise UpdateRefused(fault)
-
-    empty = Envelope(asking.header).to_record()
-    asking.all(OFFER, dict.fromkeys(asking.names, empty), take)
-    check_one_graph(offers)
-    if len(offers) > 1 and not any(len(offer["own"]) for offer in offers.values()):
-        asking.observer.note(
-            "no client has an edge to a node elsewhere: all see their own graph alone"
-        )
-    total = Totals(offers, width)
-    records = {
-        name: Envelope(asking.header, {BOUNDARY: total.of(offer["asks"])}).to_record()
-        for name, offer in offers.items()
-    }
-    asking.all(TELL, records, lambda name, groups: None)
+    asking = _Asking(way, experiment, task)
+    again = paradigm if isinstance(paradigm, TellsAgain) else None
+    most, note = again.exchanges if again else 1, asking.observer.note
+    last: Totals | None = None
+    for turn in range(1, most + 1):
+        total = asking.once(turn, paradigm, experiment.server.max_examples)
+        moved = math.inf if last is None else total.moved(last)
+        if not len(total) or (again and moved <= again.tolerance):
+            break
+        last = total
+    else:
+        if again:
+            note(
+                f"after {most} exchanges what clients are told still moves, by up to {moved:.2g}; "
+                "a larger paradigm.exchanges mends it"
+            )
     told = {"bytes_up": asking.bytes_up, "bytes_down": asking.bytes_down}
     up, down = human_bytes(told["bytes_up"]), human_bytes(told["bytes_down"])
-    asking.observer.note(f"{WHAT}: {up} up, {down} down")
-    return told
+    note(f"{WHAT}: {up} up, {down} down{f', in {turn} exchanges' if again else ''}")
+    return told | ({"exchanges": turn} if again else {})
 
 
 class _Asking:
@@ -110,6 +104,38 @@ class _Asking:
         # Nothing of a round is in it; to a client's policy it is of the first.
         self.header = {**task, "round": 1, "config": {}}
         self.bytes_up = self.bytes_down = 0
+
+    def once(self, turn: int, telling: TellsBoundary, most: int) -> Totals:
+        """Have all clients tell and be told once more.
+
+        Args:
+            turn: the how manieth time it is, from 1.
+            telling: the paradigm.
+            most: the most nodes that a client may tell of.
+        """
+        width = telling.width(self.schema)
+        offers: dict[str, Tensors] = {}
+
+        def take(name: str, groups: Mapping[str, Tensors]) -> None:
+            offers[name] = checked(groups, width, most)
+            fault = telling.offer_fault(offers[name])
+            if fault:
+                raise UpdateRefused(fault)
+
+        header = {**self.header, TURN: turn}
+        self.all(OFFER, dict.fromkeys(self.names, Envelope(header).to_record()), take)
+        check_one_graph(offers)
+        if turn == 1 and len(offers) > 1 and not any(len(o["own"]) for o in offers.values()):
+            self.observer.note(
+                "no client has an edge to a node elsewhere: all see their own graph alone"
+            )
+        total = Totals(offers, width)
+        records = {
+            name: Envelope(header, {BOUNDARY: total.of(offer["asks"])}).to_record()
+            for name, offer in offers.items()
+        }
+        self.all(TELL, records, lambda name, groups: None)
+        return total
 
     def all(
         self,
@@ -178,6 +204,17 @@ class Totals:
         for name in sorted(offers, key=natural):
             # A client tells of a node once, so no row is added to twice here.
             self._sums[self._places(offers[name]["keys"])] += offers[name]["sums"].double()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def moved(self, before: Totals) -> float:
+        """By how much a number differs at most from the one before, or by what share of it where
+        that is above 1; infinite where others are told of."""
+        if not torch.equal(self._ids, before._ids):
+            return math.inf
+        apart = (self._sums - before._sums).abs() / before._sums.abs().clamp(min=1.0)
+        return float(apart.max())
 
     def of(self, asked: Tensor) -> Tensors:
         """Of nodes (a,) that somebody told of."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from ...data.boundary import TOLD, TOLD_IDS
+from ...data.boundary import TOLD
 from ...data.rows import EDGES
 from ...data.shard import Shard
 from ...errors import BadInput, UmbelError
@@ -17,7 +17,7 @@ from ...schema import Schema
 from ...tensors import Tensors
 from ..base import Batch, BuildModel
 from .nodes import Nodes
-from .surroundings import Surroundings
+from .surroundings import Surroundings, told_of
 
 
 class FedGcn(Nodes):
@@ -69,12 +69,18 @@ class FedGcn(Nodes):
         """A node's features, and with 2 hops its degree."""
         return schema.shape[0] + self._hops - 1
 
+    def asks(self, shard: Shard) -> Tensor:
+        around = Surroundings.of(shard)
+        own = around.ids[around.edge_rows]
+        keys = own if self._hops == 1 else np.sort(np.concatenate([own, around.foreign]))
+        return torch.from_numpy(np.ascontiguousarray(keys))
+
     def offer(self, shard: Shard) -> Tensors:
         """What leaves a client. With 2 hops it tells of its own nodes that have neighbours
         elsewhere, too: their degrees, and sums over them and their neighbours at this client."""
         around, x = Surroundings.of(shard), self.features(shard).numpy()
         own = around.ids[around.edge_rows]
-        keys, sums, asks = around.foreign, around.sums_outside(x), own
+        keys, sums = around.foreign, around.sums_outside(x)
         if self._hops == 2:
             rows = around.edge_rows
             inside = np.column_stack([around.sums_inside(x)[rows], around.degrees[rows]])
@@ -82,13 +88,11 @@ class FedGcn(Nodes):
             keys, sums = np.concatenate([own, keys]), np.concatenate([inside, outside])
             order = np.argsort(keys)
             keys, sums = keys[order], sums[order]
-            asks = keys
-        found = {"own": own, "keys": keys, "sums": sums.astype(np.float32), "asks": asks}
-        return {
-            name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()
-        }
+        found = {"own": own, "keys": keys, "sums": sums.astype(np.float32)}
+        told = {n: torch.from_numpy(np.ascontiguousarray(value)) for n, value in found.items()}
+        return {**told, "asks": self.asks(shard)}
 
-    def fault(self, offer: Tensors) -> str:
+    def offer_fault(self, offer: Tensors) -> str:
         if self._hops == 1 and not torch.equal(offer["asks"], offer["own"]):
             return "it asks for other nodes than its own"
         elsewhere = ~torch.isin(offer["keys"], offer["own"])
@@ -108,12 +112,12 @@ class FedGcn(Nodes):
         sums, outside = around.sums_inside(self.features(shard).numpy()), np.empty(0)
         degrees = around.degrees
         if len(around.foreign):
-            at_edge = _told(shard, around.ids[around.edge_rows])
+            at_edge = told_of(shard, around.ids[around.edge_rows])
             if self._hops == 1:
                 sums[around.edge_rows] += at_edge
             else:
                 sums[around.edge_rows] = at_edge[:, :-1]
-                beyond = _told(shard, around.foreign)
+                beyond = told_of(shard, around.foreign)
                 outside = beyond[:, -1]
                 if bool((outside < 2).any()):
                     raise UmbelError(f"{shard.client}: a neighbour elsewhere has no edge")
@@ -157,16 +161,3 @@ def is_usual(layer: Any) -> bool:
     if not isinstance(layer, GCNConv) or layer.bias is None:
         return False
     return bool(layer.normalize and layer.add_self_loops and not layer.improved)
-
-
-def _told(shard: Shard, ids: np.ndarray) -> np.ndarray:
-    """What the clients together told of nodes (k,), in float64; raises UmbelError where that is
-    not known."""
-    known = shard.arrays.get(TOLD_IDS)
-    if known is None or not np.isin(ids, known).all():
-        raise UmbelError(
-            f"{shard.client}: took no part in what clients tell each other before round 1; resume "
-            "the run, and it will"
-        )
-    rows: np.ndarray = shard.arrays[TOLD][np.searchsorted(known, ids)].astype(np.float64)
-    return rows

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from ...data.boundary import IDS, OUTWARD
+from ...data.boundary import IDS, OUTWARD, TOLD, TOLD_IDS
 from ...data.rows import EDGES
 from ...data.shard import Shard
+from ...errors import UmbelError
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,16 @@ class Surroundings:
         degrees = np.concatenate([self.degrees, degrees_outside])
         weights: np.ndarray = 1.0 / np.sqrt(degrees[pairs[0]] * degrees[pairs[1]])
         return pairs, weights
+
+
+def told_of(shard: Shard, ids: np.ndarray) -> np.ndarray:
+    """What the clients together told of nodes (k,), in float64; raises UmbelError where that is
+    not known."""
+    known = shard.arrays.get(TOLD_IDS)
+    if known is None or not np.isin(ids, known).all():
+        raise UmbelError(
+            f"{shard.client}: took no part in what clients tell each other before round 1; resume "
+            "the run, and it will"
+        )
+    rows: np.ndarray = shard.arrays[TOLD][np.searchsorted(known, ids)].astype(np.float64)
+    return rows

@@ -338,8 +338,10 @@ def test_an_offer_may_not_ask_or_tell_of_what_is_not_the_clients():
         "asks": torch.tensor([1, 4, 6]),
     }
     near, far = (FedGcn(lambda schema: None, hops=hops) for hops in (1, 2))
-    assert near.fault(offer) == "it asks for other nodes than its own"
-    assert near.fault({**offer, "asks": offer["own"]}) == ""
-    assert far.fault(offer) == ""
+    assert near.offer_fault(offer) == "it asks for other nodes than its own"
+    assert near.offer_fault({**offer, "asks": offer["own"]}) == ""
+    assert far.offer_fault(offer) == ""
     told = offer["sums"] + torch.tensor([[0.0], [0.0], [2.0]])
-    assert far.fault({**offer, "sums": told}) == "it tells degrees of nodes that are not its own"
+    assert (
+        far.offer_fault({**offer, "sums": told}) == "it tells degrees of nodes that are not its own"
+    )

@@ -107,3 +107,17 @@ def test_a_client_that_is_absent(bench, clients):
     clients.experiment = clients.experiment.model_copy(update={"server": server})
     with pytest.raises(UmbelError, match="3 of 4 clients are here, and fedgcn needs all of them"):
         bench.run(clients, wrap=Fewer)
+
+
+def test_clients_tell_again_until_what_they_are_told_stays(bench, clients):
+    """A ring of which every other node's class is known: no label travels far."""
+    sections = clients.experiment.model_dump(exclude_unset=True)
+    sections |= {"paradigm": {"name": "node-propagation"}}
+    clients.experiment = type(clients.experiment)(**sections)
+    calm = bench.run(clients, out="calm")
+    turns = sum(kind == TELL for kind, _ in clients.told) / 3
+    assert turns > 2 and len(clients.told) == 6 * turns
+    assert any(f", in {turns:.0f} exchanges" in note for note in bench.log.notes)
+    clients.faults = {OFFER: [raised], TELL: [lost]}
+    again = bench.run(clients, out="again")
+    assert again.metrics == calm.metrics and len(clients.told) == 12 * turns + 2
