@@ -29,6 +29,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from kept import kept_accuracy, kept_run
 
 import umbel
 from umbel.building import build_model, build_paradigm
@@ -156,31 +157,29 @@ def cells(folder: Path) -> str:
 def layer(source: str, clients: int, seed: int, **sections: Any) -> Experiment:
     partition: Any = {"name": "dirichlet", "alpha": 0.5} if clients > 1 else "iid"
     return Experiment(
-        experiment={"name": "cells", "rounds": sections.pop("rounds", 20), "seed": seed},
+        experiment={"name": "cells", "rounds": sections.pop("rounds", 200), "seed": seed},
         data={"source": source, "clients": clients, "held_out": 0.0, "partition": partition},
         model={"name": "efficientnet-lite0", "channels": "repeat"},
         paradigm={"name": "finetune", "train": "head", **sections.pop("paradigm", {})},
         client={"epochs": 2, "batch_size": 32, "optimizer": {"name": "adam", "lr": 0.001}},
-        evaluation={"central": sections.pop("central", True), "every": 20},
+        evaluation={"central": sections.pop("central", True), "every": 20, "federated": False},
     )
 
 
 def images(out: Path) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        source = cells(folder)
-        found: dict[str, list[float]] = {}
-        for name, clients in (("eight clients", 8), ("one place", 1)):
-            found[name] = [
-                final(layer(source, clients, s), folder / f"{clients}-{s}") for s in SEEDS
-            ]
-            print(f"{name}: {mean(found[name]):.2%} (seeds {found[name]})")
-        seconds, models = {}, {}
-        for name, keep in (("kept", True), ("anew", False)):
-            told = layer(source, 8, 0, rounds=4, paradigm={"keep_features": keep}, central=False)
-            result = umbel.simulate(told, out=folder / name)
-            seconds[name] = median(record["seconds"]["train"] for record in result.records[1:])
-            models[name] = result.sha256
+    source = cells(out)
+    found: dict[str, list[float]] = {}
+    for name, clients in (("eight clients", 8), ("one place", 1)):
+        found[name] = [
+            kept_accuracy(layer(source, clients, s), out / f"cells-{clients}-{s}") for s in SEEDS
+        ]
+        print(f"{name}: {mean(found[name]):.2%} (seeds {found[name]})", flush=True)
+    seconds, models = {}, {}
+    for name, keep in (("kept", True), ("anew", False)):
+        told = layer(source, 8, 0, rounds=3, paradigm={"keep_features": keep}, central=False)
+        result = kept_run(told, out / f"cells-{name}")
+        seconds[name] = median(record["seconds"]["train"] for record in result.records[1:])
+        models[name] = result.sha256
     ratio = seconds["anew"] / seconds["kept"]
     same = len(set(models.values())) == 1
     print(
