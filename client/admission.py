@@ -15,6 +15,7 @@ from ..errors import BadInput, Declined
 from ..experiment import Experiment
 from ..messages import GAIN
 from ..paradigms.base import AddsExamples
+from ..paradigms.peers import peers_of
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
 from .policy import Policy, allowed
@@ -56,7 +57,7 @@ def admit(
     if len(text) > LONGEST_EXPERIMENT:
         raise Declined(f"the experiment is longer than {LONGEST_EXPERIMENT} letters")
     experiment = _experiment(text)
-    reason = _names(policy, experiment, header.get("strategy"))
+    reason = _names(policy, experiment, header.get("strategy")) or _peers(policy, text)
     if kind == "train" or header.get(GAIN):
         reason = reason or _effort(policy, experiment, len(shard), _added(text))
     reason = reason or _leaving(policy, kind, groups.get("model", {}))
@@ -104,6 +105,18 @@ def _effort(policy: Policy, experiment: Experiment, shard: int, added: int) -> s
         least = limits.min_examples
         return f"the update would be of fewer examples than limits.min_examples ({least})"
     return ""
+
+
+def _peers(policy: Policy, text: str) -> str:
+    if policy.leave.peers or not _lends(text):
+        return ""
+    return "an update does not go on to other clients (leave.peers)"
+
+
+@lru_cache(maxsize=4)
+def _lends(text: str) -> bool:
+    """Whether an experiment has the server lend clients one another's models."""
+    return peers_of(build_paradigm(_experiment(text), told=True)) is not None
 
 
 @lru_cache(maxsize=4)

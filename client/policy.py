@@ -90,7 +90,8 @@ class Leave(_Section):
 
     `tensors` are patterns of the model's tensors, `statistics` of what a paradigm or a
     strategy sends beside them. `metrics` are losses and scores, `sizes` the numbers of
-    examples (`rounded` down to one digit, or `hidden`), `errors` the texts of exceptions.
+    examples (`rounded` down to one digit, or `hidden`), `errors` the texts of exceptions,
+    `peers` whether an experiment may have the server send updates on to other clients.
     `clip_norm` bounds the L2 norm of the difference between the update and the received
     model; Gaussian noise of `noise_multiplier` times that bound is added to every value.
 
@@ -102,6 +103,7 @@ class Leave(_Section):
     metrics: bool | None = None
     sizes: Literal["exact", "rounded", "hidden"] = "exact"
     errors: bool = False
+    peers: bool = True
     clip_norm: Positive | None = None
     noise_multiplier: Positive | None = None
 

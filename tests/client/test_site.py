@@ -56,6 +56,12 @@ TRAINED = EXAMPLES - round(0.2 * EXAMPLES)
         ),
         ({"limits": {"max_seconds": 1e-9}}, {}, "longer than limits.max_seconds"),
         ({"leave": {"tensors": ["head.*"]}}, {}, "tensor body.1.bias is not among leave.tensors"),
+        (
+            {"leave": {"peers": False}},
+            {"paradigm": {"name": "pseudo-label", "source": "committee"}},
+            r"an update does not go on to other clients \(leave.peers\)",
+        ),
+        ({"leave": {"peers": False}}, {"paradigm": {"name": "fedmatch"}}, "leave.peers"),
     ],
 )  # fmt: skip
 def test_a_task_that_asks_for_more_is_declined_with_the_reason(tmp_path, policy, sections, reason):
@@ -216,3 +222,10 @@ def test_what_is_wrong_with_data_written_anew_stays_at_the_site(tmp_path):
     with pytest.raises(UmbelError, match="written anew and cannot be read") as fault:
         site.ask("query", {"round": 0})
     assert "Smith" not in str(fault.value) and str(tmp_path) not in str(fault.value)
+
+
+def test_a_site_that_keeps_its_updates_from_other_clients_takes_part_in_all_else(tmp_path):
+    site = SiteBench(tmp_path, {"leave": {"peers": False}})
+    for paradigm in ({}, {"name": "pseudo-label", "source": "round"}):
+        told = experiment(paradigm=paradigm) if paradigm else experiment()
+        assert site.train(told).header["examples"] == TRAINED
