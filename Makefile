@@ -12,9 +12,9 @@ test: $(VENV)/installed-all
 	$(BIN)/python -m pytest -n 2 -m "not slow and not docker and not browser"
 
 # Everything that this machine allows; the summary says what was left out, and why. The container
-# tests are one group: they run one after another, mostly waiting, beside two workers for the rest.
+# tests are two groups: they run one after another, mostly waiting, beside two workers for the rest.
 test-all: $(VENV)/installed-all
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 40
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --durations 40
 
 # mypy looks for a folder named umbel; whatever this checkout is called, the link is.
 check: $(VENV)/installed-all
@@ -46,5 +46,6 @@ $(VENV)/installed-all: $(VENV)/installed
 	$(BIN)/umbel data fetch bbbp
 	$(BIN)/umbel data fetch solubility
 	$(BIN)/umbel data fetch sentiment || echo "without sentiment: its tests are skipped"
+	$(BIN)/umbel data fetch movielens || echo "without movielens: its tests are skipped"
 	$(BIN)/umbel data fetch fashion-mnist || echo "without fashion-mnist: its tests are skipped"
 	touch $@

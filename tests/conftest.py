@@ -16,6 +16,7 @@ import torch
 
 CHROMIUM = Path("/usr/bin/chromium")
 CONTAINERS = "tests/docker/"
+GROUPS = (f"{CONTAINERS}test_faults.py", CONTAINERS)
 OWN_PREFIXES = ("FLWR_", "UMBEL_")
 
 DIGITS = """
@@ -72,15 +73,16 @@ def umbel(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """With `--dist loadgroup`, the container tests on one worker of pytest-xdist: they share the
-    image, and two cores. Its own groups (3.8.0) are not seen by pytest 9.2."""
+    """With `--dist loadgroup`, the container tests on two workers of pytest-xdist, those that kill
+    on one of them: each group shares a federation. Its own groups (3.8.0) are not seen by pytest
+    9.2."""
     if config.getvalue("dist") != "loadgroup":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class ContainersTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return CONTAINERS if nodeid.startswith(CONTAINERS) else nodeid
+            return next((group for group in GROUPS if nodeid.startswith(group)), nodeid)
 
     return ContainersTogether(config, log)
 

