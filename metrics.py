@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .server.observer import Wait
 
 APIS = ("fleet", "control", "runtime")
-KINDS = frozenset({"query", "query.offer", "query.tell", "train", "evaluate"})
+KINDS = frozenset({"query", "query.offer", "query.tell", "query.show", "train", "evaluate"})
 
 
 def place_of(text: str) -> tuple[str, int]:

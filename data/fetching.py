@@ -93,7 +93,8 @@ def _unpack_debian(carrier: Carrier) -> None:
             _call(["apt-get", "download", carrier.package], folder)
         (archive,) = folder.glob("*.deb")
         _call(["dpkg-deb", "--extract", str(archive), "unpacked"], folder)
-        os.replace(folder / "unpacked/usr" / DATA_FOLDER / carrier.path, target / carrier.path)
+        found = folder / "unpacked/usr" / (carrier.folder or DATA_FOLDER)
+        os.replace(found / carrier.path, target / carrier.path)
 
 
 def _call(command: Sequence[str], folder: Path) -> None:

@@ -9,18 +9,17 @@ import numpy as np
 
 from ..errors import BadInput
 from .assembly import encode, sorted_classes
-from .graphs import graph_schema
+from .graphs import graph_schema, told_arrays
 from .shard import Dataset
 from .stacking import Graph, stack
-
-TASK = "graph-classification"
 
 
 @dataclass(frozen=True)
 class GraphPart:
     """One part (train or test) of a set of graphs as a reader found it.
 
-    `labels` (g,) holds label names as text, empty where there is no label; `groups` (g,) the
+    `labels` (g,) holds label names as text, empty where there is no label, or numbers of floats in
+    place of classes, NaN where there is none; `groups` (g,) the
     graphs' owners or, of molecules, scaffolds; `where` names the file for errors.
     """
 
@@ -52,9 +51,10 @@ def assemble_graphs(
     ('graph-classification of (2,) float32, 2 classes', [1, 0])
     """
     parts = [train] if test is None else [train, test]
-    names = tuple(classes) if classes is not None else sorted_classes(parts)
+    numbers = train.labels.dtype.kind == "f"
+    names = () if numbers else tuple(classes) if classes is not None else sorted_classes(parts)
     arrays = [_arrays(part, names) for part in parts]
-    schemas = [graph_schema(TASK, part, names, features) for part in arrays]
+    schemas = [graph_schema("graph", part, names, features) for part in arrays]
     if test is not None and schemas[1] != schemas[0]:
         raise BadInput(
             f"{test.where}: has {schemas[1].differences(schemas[0])[0]} as {train.where}"
@@ -68,4 +68,6 @@ def _arrays(part: GraphPart, classes: Sequence[str]) -> dict[str, np.ndarray]:
             f"{part.where}: {len(part.graphs)} graphs but {len(part.labels)} labels; give one for "
             "each, empty where unknown"
         )
-    return {"y": encode(part.labels, classes, part.where), **stack(part.graphs, part.where)}
+    numbers = part.labels.dtype.kind == "f"
+    y = part.labels if numbers else encode(part.labels, classes, part.where)
+    return {**told_arrays(y), **stack(part.graphs, part.where)}

@@ -23,14 +23,14 @@ from .rows import TEST, TRAIN, VALIDATION
 from .shard import Dataset
 from .sources import Source
 from .stacking import Graph, first_three
-from .tables import DEFAULT_LABEL, labels_in, numbers, open_table, texts_in
+from .tables import DEFAULT_LABEL, labels_in, numbers, open_table, targets_in, texts_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 NODES_FILE, EDGES_FILE, GRAPHS_FILE = "nodes.csv", "edges.csv", "graphs.csv"
 ID, GRAPH_ID, SOURCE, TARGET, ROLE = "id", "graph_id", "source", "target", "role"
-OPTIONS = ("group",)
+OPTIONS = ("group", "numbers")
 _ROLES = {"train": TRAIN, "val": VALIDATION, "test": TEST}
 
 
@@ -61,27 +61,29 @@ def is_graph_folder(folder: Path) -> bool:
 def read_graph_folder(folder: Path, source: Source, label: str | None) -> Dataset:
     """The nodes of one graph, or with a column `graph_id` a set of graphs.
 
-    The option `group` names the column of owners, of nodes or graphs. Raises BadInput for ids that
+    The option `group` names the column of owners, of nodes or graphs; with `numbers=true` the label
+    column holds numbers in place of classes. Raises BadInput for ids that
     are missing or not unique, edges to nodes that are not there, and cells that are no numbers.
     """
     group = source.take(OPTIONS).get("group")
+    numeric = source.says("numbers")
     label = label or DEFAULT_LABEL
     path = folder / NODES_FILE
     table = open_table(path, _named(ID, GRAPH_ID, ROLE, label, group))
     if table.num_rows == 0:
         raise BadInput(f"{path}: holds no nodes; give a table with at least one row")
     if GRAPH_ID in table.column_names or (folder / GRAPHS_FILE).is_file():
-        return _set_of_graphs(folder, table, label, group)
-    labels = labels_in(_column(table, label, path), str(path))
+        return _set_of_graphs(folder, table, (label, numeric), group)
+    labels = _labels(table, label, path, numeric=numeric)
     groups = None if group is None else np.array(texts_in(_column(table, group, path)))
     roles = _roles(table, path)
     nodes = _nodes(table, path, (ROLE, label, group), graphs=False)
     edges = _edges(folder / EDGES_FILE, nodes)
-    classes = sorted_classes([Part(nodes.x, labels, str(path))])
+    classes = () if numeric else sorted_classes([Part(nodes.x, labels, str(path))])
     return graph_dataset(
         folder.resolve().name,
         Graph(nodes.x, edges.pairs, edges.known),
-        encode(labels, classes, str(path)),
+        labels if numeric else encode(labels, classes, str(path)),
         classes=classes,
         roles=roles,
         groups=groups,
@@ -90,7 +92,11 @@ def read_graph_folder(folder: Path, source: Source, label: str | None) -> Datase
     )
 
 
-def _set_of_graphs(folder: Path, table: pa.Table, label: str, group: str | None) -> Dataset:
+def _set_of_graphs(
+    folder: Path, table: pa.Table, told: tuple[str, bool], group: str | None
+) -> Dataset:
+    """`told` is the label column, and whether it holds numbers."""
+    label, numeric = told
     path, about = folder / NODES_FILE, folder / GRAPHS_FILE
     graphs = None
     if about.is_file():
@@ -104,11 +110,13 @@ def _set_of_graphs(folder: Path, table: pa.Table, label: str, group: str | None)
         names = _identifiers(graphs, GRAPH_ID, about)
         _refuse_repeated([f"{name!r}" for name in names], about, "rows have the graph_id")
         _refuse_absent(nodes.graph, names, path, about)
-        labels = labels_in(_column(graphs, label, about), str(about))
+        labels = _labels(graphs, label, about, numeric=numeric)
         groups = None if group is None else texts_in(_column(graphs, group, about))
     else:
         names = list(dict.fromkeys(nodes.graph))
+        _labels(table, label, path, numeric=numeric)  # A fault is told by its row.
         labels = np.array(_constant(table, label, nodes, path))
+        labels = targets_in(labels.tolist(), label, str(path)) if numeric else labels
         groups = None if group is None else _constant(table, group, nodes, path)
     found = _parted(names, nodes, _edges(folder / EDGES_FILE, nodes))
     owners = None if groups is None else np.array(groups)
@@ -175,6 +183,14 @@ def _parted(names: Sequence[str], nodes: _Nodes, edges: _Edges) -> list[Graph]:
         Graph(x[k], pairs[k], None if known is None else known[k], name)
         for k, name in enumerate(names)
     ]
+
+
+def _labels(table: pa.Table, label: str, path: Path, *, numeric: bool) -> np.ndarray:
+    """The label column (n,): names, or numbers in place of them."""
+    column = _column(table, label, path)
+    if numeric:
+        return targets_in(texts_in(column), label, str(path))
+    return labels_in(column, str(path))
 
 
 def _roles(table: pa.Table, path: Path) -> dict[int, np.ndarray] | None:

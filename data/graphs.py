@@ -10,11 +10,9 @@ import numpy as np
 from ..errors import BadInput
 from ..schema import Schema
 from .assembly import Part, encode, label_names, sorted_classes
-from .rows import EDGE_X, EDGES, LINKS, NODES, ROLE, TEST, TRAIN, VALIDATION
-from .shard import Dataset
+from .rows import EDGE_X, EDGES, LINKS, NODES, ROLE, TARGET, TEST, TRAIN, VALIDATION
+from .shard import UNLABELLED, Dataset
 from .stacking import Graph, first_three, stack
-
-TASK = "node-classification"
 
 
 def graph_dataset(
@@ -28,7 +26,8 @@ def graph_dataset(
     where: str = "",
     features: Sequence[str] = (),
 ) -> Dataset:
-    """A graph whose nodes are the examples, with label codes `y` (n,), -1 for none.
+    """A graph whose nodes are the examples, with label codes `y` (n,), -1 for none, or, of floats,
+    with numbers in place of classes, NaN for none.
 
     Edges are undirected: a pair and its reverse are one edge, and so are repeated pairs, of which
     the first is kept; loops are left out, for models add one to each node. `roles` gives rows by
@@ -40,13 +39,25 @@ def graph_dataset(
     del arrays[NODES], arrays[LINKS]
     if len(y) != len(arrays["x"]):
         raise BadInput(f"{where or name}: {len(arrays['x'])} nodes but {len(y)} labels")
-    arrays = {"x": arrays.pop("x"), "y": y.astype(np.int64), **arrays}
+    arrays = {"x": arrays.pop("x"), **told_arrays(y), **arrays}
     if roles:
         arrays[ROLE] = np.full(len(y), 255, np.uint8)
         for role, rows in roles.items():
             _check_rows(rows, len(y), where or name)
             arrays[ROLE][rows] = role
-    return Dataset(name, graph_schema(TASK, arrays, classes, features), arrays, groups=groups)
+    return Dataset(name, graph_schema("node", arrays, classes, features), arrays, groups=groups)
+
+
+def told_arrays(y: np.ndarray) -> dict[str, np.ndarray]:
+    """What is to be told of examples (n,), label codes or numbers of floats, as arrays of a data
+    set.
+
+    >>> told_arrays(np.array([0.5, np.nan]))
+    {'y': array([-1, -1]), 'target': array([0.5, nan], dtype=float32)}
+    """
+    if y.dtype.kind != "f":
+        return {"y": y.astype(np.int64)}
+    return {"y": np.full(len(y), UNLABELLED, np.int64), TARGET: y.astype(np.float32)}
 
 
 def _check_rows(rows: np.ndarray, count: int, where: str) -> None:
@@ -64,9 +75,10 @@ def _check_rows(rows: np.ndarray, count: int, where: str) -> None:
 
 
 def graph_schema(
-    task: str, arrays: Mapping[str, np.ndarray], classes: Sequence[str], features: Sequence[str]
+    kind: str, arrays: Mapping[str, np.ndarray], classes: Sequence[str], features: Sequence[str]
 ) -> Schema:
-    """What arrays of graphs look like."""
+    """What arrays of graphs look like, of which each "node" or each "graph" is an example."""
+    task = f"{kind}-regression" if TARGET in arrays else f"{kind}-classification"
     edge_width = arrays[EDGE_X].shape[1] if EDGE_X in arrays else 0
     shape = (int(arrays["x"].shape[1]),)
     return Schema(task, shape, "float32", tuple(classes), tuple(features), edge_width)

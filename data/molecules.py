@@ -22,10 +22,10 @@ from .graph_sets import GraphPart, assemble_graphs
 from .shard import Dataset
 from .sources import Source
 from .stacking import Graph, first_three
-from .tables import DEFAULT_LABEL, labels_in, open_table, texts_in
+from .tables import DEFAULT_LABEL, labels_in, open_table, targets_in, texts_in
 
 SDF = ".sdf"
-SMILES_OPTIONS, SDF_OPTIONS = ("smiles", "skip"), ("skip",)
+SMILES_OPTIONS, SDF_OPTIONS = ("smiles", "skip", "numbers"), ("skip", "numbers")
 
 _ELEMENTS = ("B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
 _ELEMENT_OF = {number: place for place, number in
@@ -69,17 +69,16 @@ def read_molecules(
     path: Path, source: Source, label: str | None, test: Path | None = None
 ) -> Dataset:
     """A table with a column of SMILES (`?smiles=COLUMN`), or an SDF file, whose `label` is a
-    property; with `?skip=true` molecules that cannot be read are left out, and else refused."""
+    property; with `?skip=true` molecules that cannot be read are left out, and else refused; with
+    `?numbers=true` labels are numbers in place of classes."""
     options = source.take(SDF_OPTIONS if path.suffix == SDF else SMILES_OPTIONS)
-    skip = options.get("skip", "false").lower()
-    if skip not in ("true", "false"):
-        raise BadInput(f"data.source: {source.text}: skip {skip!r} is not true or false")
+    skip, numbers = source.says("skip"), source.says("numbers")
 
     def part(file: Path) -> GraphPart:
         name = label or DEFAULT_LABEL
         if file.suffix == SDF:
-            return sdf_part(file, name, skip=skip == "true")
-        return smiles_part(file, options["smiles"], name, skip=skip == "true")
+            return sdf_part(file, name, skip=skip, numbers=numbers)
+        return smiles_part(file, options["smiles"], name, skip=skip, numbers=numbers)
 
     name = path.stem if test is None else path.parent.resolve().name
     found = part(path), None if test is None else part(test)
@@ -92,6 +91,7 @@ def smiles_part(
     label: str,
     *,
     skip: bool = False,
+    numbers: bool = False,
     names: Mapping[str, str] | None = None,
 ) -> GraphPart:
     """The molecules of a CSV or Parquet file, grouped by scaffold; `names` renames labels."""
@@ -105,7 +105,10 @@ def smiles_part(
                 f"{nearest(name, table.column_names)}"
             )
     smiles = texts_in(table[column])
-    labels = labels_in(table[label], str(path))
+    if numbers:
+        labels = targets_in(texts_in(table[label]), label, str(path))
+    else:
+        labels = labels_in(table[label], str(path))
     if names is not None:
         labels = np.array([names[name] for name in labels.tolist()])
     named = [f"row {row + 1} ({text!r})" for row, text in enumerate(smiles)]
@@ -114,7 +117,7 @@ def smiles_part(
         return _part(chem, found, named, labels, (str(path), skip))
 
 
-def sdf_part(path: Path, label: str, *, skip: bool = False) -> GraphPart:
+def sdf_part(path: Path, label: str, *, skip: bool = False, numbers: bool = False) -> GraphPart:
     """The molecules of an SDF file, grouped by scaffold; the property `label` is their label."""
     chem = _rdkit(str(path))
     with chem.quiet():
@@ -132,13 +135,16 @@ def sdf_part(path: Path, label: str, *, skip: bool = False) -> GraphPart:
                 f"{nearest(label, known)}"
             )
         try:
-            labels = [
+            told = [
                 mol.GetProp(label).strip() if h else "" for mol, h in zip(found, has, strict=True)
             ]
         except UnicodeDecodeError:
             raise BadInput(f"{path}: property {label!r} is not UTF-8; write the file so") from None
         named = [f"molecule {place + 1}" for place in range(len(found))]
-        return _part(chem, found, named, np.array(labels, dtype=str), (str(path), skip))
+        labels = np.array(told, dtype=str)
+        if numbers:
+            labels = targets_in(told, label, str(path), what="molecule")
+        return _part(chem, found, named, labels, (str(path), skip))
 
 
 class _Rdkit:

@@ -16,8 +16,8 @@ from ..schema import Schema
 from .boundary import beyond
 from .hiding import Hiding, labelled_rows, with_labels, without
 from .loading import load_dataset
-from .pool import Partition, Pool
-from .rows import COUNTS, EDGES, ROLE, TEST, is_graph, parted, taken
+from .pool import Overlapping, Partition, Pool
+from .rows import COUNTS, EDGES, ROLE, TARGET, TEST, is_graph, parted, taken
 from .shard import TRUTH, UNLABELLED, Dataset, Shard, divided_rows
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PartitionedShards:
         chosen = self.partition(index)
         train = self.dataset.train
         arrays = taken(train, chosen)
-        if is_graph(train):
+        if is_graph(train) and not isinstance(self.partition, Overlapping):
             arrays |= beyond(train[EDGES], np.asarray(chosen), len(train["y"]))
         if self.hiding.hides:
             truth = arrays["y"]
@@ -105,6 +105,12 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
             f"data.source: {dataset.name}: row {outside[0] + 1}: label {labels[outside[0]]} is "
             f"outside the {classes} classes; valid: 0 to {classes - 1}, or -1 for no label"
         )
+    hiding = Hiding(data.labelled, rows, with_labels(experiment))
+    if hiding.hides and TARGET in dataset.train:
+        raise BadInput(
+            f"data.labelled: labels are hidden by class, and {dataset.name} has numbers; leave out "
+            "labelled and labelled_clients"
+        )
     pool = Pool(
         labels=labels,
         clients=data.clients,
@@ -112,6 +118,7 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         classes=classes,
         groups=dataset.groups,
         edges=dataset.train[EDGES] if is_graph(dataset.train) else None,
+        names=dataset.schema.classes,
     )
     partition: Partition = registry.build(
         "partitioner", data.partition.name, data.partition.parameters, pool
@@ -121,7 +128,7 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         partition=partition,
         clients=data.clients,
         seed=seed,
-        hiding=Hiding(data.labelled, rows, with_labels(experiment)),
+        hiding=hiding,
         held_out=data.held_out,
     )
 

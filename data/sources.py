@@ -35,6 +35,17 @@ class Source:
             raise BadInput(faults)
         return dict(self.options)
 
+    def says(self, key: str) -> bool:
+        """Whether an option is "true"; raises BadInput where it is that no more than "false".
+
+        >>> parse_source("drugs.csv?skip=true").says("skip"), parse_source("digits").says("skip")
+        (True, False)
+        """
+        said = self.options.get(key, "false").lower()
+        if said not in ("true", "false"):
+            raise BadInput(f"data.source: {self.text}: {key} {said!r} is not true or false")
+        return said == "true"
+
 
 def parse_source(text: str) -> Source:
     """Take a source apart.

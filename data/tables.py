@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,30 @@ def labels_in(column: pa.ChunkedArray, where: str) -> np.ndarray:
             return np.array(["" if v is None else str(v).lower() for v in values], dtype=str)
         return label_names(values, where)
     return np.array(texts_in(column), dtype=str)
+
+
+def targets_in(cells: Sequence[str], name: str, where: str, *, what: str = "row") -> np.ndarray:
+    """Cells of a column `name` as numbers (n,), float32, NaN where one is empty: it is not known.
+
+    Raises BadInput, with the first `what` (a row, a molecule) of them, for cells that are no
+    numbers, or none that float32 has.
+
+    >>> targets_in(["-0.5", "", "2"], "y", "nodes.csv")
+    array([-0.5,  nan,  2. ], dtype=float32)
+    """
+    found = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        try:
+            found[row] = float(cell or "nan")
+        except ValueError:
+            found[row] = np.inf
+        fits = abs(found[row]) <= np.finfo(np.float32).max
+        if cell and not fits:
+            raise BadInput(
+                f"{where}: {what} {row + 1}: {name!r} is {cell!r}, not a finite number; leave it "
+                "empty where it is not known, or the option numbers= out if it names a class"
+            )
+    return found.astype(np.float32)
 
 
 def texts_in(column: pa.ChunkedArray) -> list[str]:

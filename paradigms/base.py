@@ -252,6 +252,19 @@ class LooksBeside(Protocol):
 
 
 @runtime_checkable
+class Predicts(Protocol):
+    """A paradigm that tells classes."""
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        """The class codes (n,) of the prepared examples that have a label, and those (n,) that a
+        model in evaluation mode tells of them, without gradients. `training` are the client's
+        prepared training examples, for who judges by them; a server has none."""
+        ...
+
+
+@runtime_checkable
 class SharesStatistics(Protocol):
     """A paradigm whose clients send sums over their examples beside the model.
 

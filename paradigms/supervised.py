@@ -73,14 +73,22 @@ class Supervised:
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         sums = {"loss": 0.0, "accuracy": 0.0, "examples": float(len(prepared["y"]))}
-        batches = zip(
-            prepared["x"].split(EVALUATION_BATCH),
-            prepared["y"].split(EVALUATION_BATCH),
-            strict=True,
-        )
-        with torch.no_grad():
-            for inputs, labels in batches:
-                logits = model(inputs)
-                sums["loss"] += float(cross_entropy(logits, labels, reduction="sum"))
-                sums["accuracy"] += float((logits.argmax(dim=1) == labels).sum())
+        for logits, labels in _scored(model, prepared):
+            sums["loss"] += float(cross_entropy(logits, labels, reduction="sum"))
+            sums["accuracy"] += float((logits.argmax(dim=1) == labels).sum())
         return sums
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        told = [logits.argmax(dim=1) for logits, _ in _scored(model, prepared)]
+        return prepared["y"], torch.cat(told)
+
+
+def _scored(model: nn.Module, prepared: Prepared) -> Iterator[tuple[Tensor, Tensor]]:
+    """A model's scores (n, classes) of some examples at a time, and their labels (n,)."""
+    parts = (prepared[name].split(EVALUATION_BATCH) for name in ("x", "y"))
+    for inputs, labels in zip(*parts, strict=True):
+        with torch.no_grad():
+            logits = model(inputs)
+        yield logits, labels

@@ -70,12 +70,25 @@ class Graphs:
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         sums: MetricSums = {"examples": 0.0}
-        for rows in torch.arange(len(prepared["y"])).split(EVALUATION_BATCH):
-            batch = together(prepared, rows)
-            with torch.no_grad():
-                found = self._targets.sums(scores(model, batch), batch["y"])
-            sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
+        for found, targets in _scored(model, prepared):
+            more = self._targets.sums(found, targets)
+            sums = {name: sums.get(name, 0.0) + value for name, value in more.items()}
         return sums
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        told = [found.argmax(dim=1) for found, _ in _scored(model, prepared)]
+        return prepared["y"], torch.cat(told)
+
+
+def _scored(model: nn.Module, prepared: Prepared) -> Iterator[tuple[Tensor, Tensor]]:
+    """A model's scores (g, outputs) of some graphs at a time, and their targets (g,)."""
+    for rows in torch.arange(len(prepared["y"])).split(EVALUATION_BATCH):
+        batch = together(prepared, rows)
+        with torch.no_grad():
+            found = scores(model, batch)
+        yield found, batch["y"]
 
 
 def together(prepared: Prepared, rows: Tensor) -> dict[str, Tensor]:

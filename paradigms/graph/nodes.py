@@ -110,6 +110,13 @@ class Nodes:
             scores = self.scores(model, prepared)
         return self._targets.sums(scores[prepared["rows"]], prepared["y"])
 
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            scores = self.scores(model, prepared)
+        return prepared["y"], scores[prepared["rows"]].argmax(dim=1)
+
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of all nodes (n, outputs)."""
         scores: Tensor = model(batch["x"], batch["edges"], batch.get(EDGE_X))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, cast
 
@@ -20,10 +19,10 @@ from ...data.shard import Shard
 from ...errors import BadInput, UmbelError
 from ...schema import Schema
 from ...tensors import Tensors, difference
-from ..base import Batch, BuildModel, LocalRequest, LocalResult, MetricSums, Prepared
+from ..base import BuildModel, LocalRequest, LocalResult, MetricSums, Prepared
 from ..semi_supervised.neighbours import distributions
 from ..semi_supervised.start import gather
-from ..semi_supervised.summed import label_counts, unlabelled_classes
+from ..semi_supervised.summed import NoDescent, label_counts, unlabelled_classes
 from .surroundings import Surroundings, told_of
 from .targets import Classes
 
@@ -52,7 +51,7 @@ class LabelCounts(nn.Module):
         return _scores(self.labels.expand(len(inputs), -1)).to(inputs.dtype)
 
 
-class NodePropagation:
+class NodePropagation(NoDescent):
     """Label propagation over a graph that is divided among the clients, to the labels that it has
     over the whole graph in one place.
 
@@ -110,9 +109,6 @@ class NodePropagation:
             )
         self._classes = schema.classes
         return LabelCounts(len(schema.classes))
-
-    def travels(self, model: nn.Module) -> Collection[str]:
-        return list(model.state_dict())
 
     def width(self, schema: Schema) -> int:
         """A share of each class."""
@@ -191,14 +187,6 @@ class NodePropagation:
         given[free] = root[free, None] * _solved(inside, arrived[free])
         return given
 
-    def batches(
-        self, prepared: Prepared, batch_size: int, generator: torch.Generator
-    ) -> Iterator[Batch]:
-        raise RuntimeError("this paradigm does not descend")
-
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        raise RuntimeError("this paradigm does not descend")
-
     def local_update(
         self, model: nn.Module, prepared: Prepared, request: LocalRequest
     ) -> LocalResult:
@@ -224,18 +212,25 @@ class NodePropagation:
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         """Of a graph without a label that is known."""
-        return self._judged(model, np.zeros(prepared["reached"].shape), prepared)
+        return Classes().sums(self._judged(model, prepared, None), prepared["y"])
 
     def evaluate_beside(
         self, model: nn.Module, prepared: Prepared, training: Prepared
     ) -> MetricSums:
         """What is held out are nodes of the graph that is trained on."""
-        return self._judged(model, self.spread(training), prepared)
+        return Classes().sums(self._judged(model, prepared, training), prepared["y"])
 
-    def _judged(self, model: nn.Module, found: Numbers, prepared: Prepared) -> MetricSums:
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return prepared["y"], self._judged(model, prepared, training).argmax(dim=1)
+
+    def _judged(self, model: nn.Module, prepared: Prepared, training: Prepared | None) -> Tensor:
+        """Scores (k, classes) of the nodes that count, by what spreads from those trained on."""
+        found = np.zeros(prepared["reached"].shape) if training is None else self.spread(training)
         shares = torch.from_numpy(found)[prepared["rows"]].round(decimals=DECIMALS)
         shares = torch.where(shares.any(dim=1, keepdim=True), shares, _counts(model))
-        return Classes().sums(_scores(shares), prepared["y"])
+        return _scores(shares)
 
 
 def _root(degrees: Numbers) -> Numbers:

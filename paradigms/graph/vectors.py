@@ -71,11 +71,19 @@ class NeighbourGraph:
         self, model: nn.Module, prepared: Prepared, training: Prepared
     ) -> MetricSums:
         """New examples in one graph with the client's own."""
+        return self.evaluate(model, self._joined(prepared, training))
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        graph = prepared if training is None else self._joined(prepared, training)
+        return self._nodes.predictions(model, graph, training)
+
+    def _joined(self, prepared: Prepared, training: Prepared) -> Prepared:
+        """One graph of new examples, which are those that count, and a client's own."""
         x = torch.cat([training["x"], prepared["x"]])
         rows = prepared["rows"] + len(training["x"])
-        return self.evaluate(
-            model, {"rows": rows, "y": prepared["y"], "x": x, "edges": self._edges(x)}
-        )
+        return {"rows": rows, "y": prepared["y"], "x": x, "edges": self._edges(x)}
 
     def _edges(self, x: Tensor) -> Tensor:
         """Edges (2, m) between the rows of `x` (n, d), each in both directions."""

@@ -21,8 +21,13 @@ def with_unlabelled(shard: Shard, inputs: Tensor) -> Prepared:
 
 def evaluate_labelled(supervised: Supervised, model: nn.Module, prepared: Prepared) -> MetricSums:
     """Metric sums over the examples that have a label."""
+    return supervised.evaluate(model, labelled(prepared))
+
+
+def labelled(prepared: Prepared) -> Prepared:
+    """The examples `x` (n, ...) and `y` (n,) that have a label."""
     known = prepared["y"] != UNLABELLED
-    return supervised.evaluate(model, {name: prepared[name][known] for name in ("x", "y")})
+    return {name: prepared[name][known] for name in ("x", "y")}
 
 
 def pseudo_label_counts(kept: Tensor, labels: Tensor, truth: Tensor | None) -> dict[str, Tensor]:

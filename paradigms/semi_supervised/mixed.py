@@ -17,7 +17,7 @@ from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import EVALUATION_BATCH, Supervised
 from .augmentation import Augmentation, Choice, augmentation_of
-from .examples import evaluate_labelled, pseudo_label_counts, with_unlabelled
+from .examples import evaluate_labelled, labelled, pseudo_label_counts, with_unlabelled
 
 
 class Mixed:
@@ -77,6 +77,11 @@ class Mixed:
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return evaluate_labelled(self._supervised, model, prepared)
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._supervised.predictions(model, labelled(prepared), training)
 
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Inputs (n, ...), weakly changed."""

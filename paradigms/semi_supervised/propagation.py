@@ -102,13 +102,23 @@ class OverGraphs(Summed):
         self, model: nn.Module, prepared: Prepared, training: Prepared
     ) -> MetricSums:
         """New examples are judged by the nearest of the client's own and the anchors."""
+        return self.evaluate(self._beside(model, training), prepared)
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        judge = model if training is None else self._beside(model, training)
+        return super().predictions(judge, prepared, training)
+
+    def _beside(self, model: nn.Module, training: Prepared) -> Neighbours:
+        """The anchors and a client's own examples, with the labels that spread to these."""
         anchors, own = cast("Neighbours", model), points(training["x"])
         there, width = self._placed(anchors), own.shape[1]
         beside = Neighbours(len(own) + there, width, len(self._classes), self._neighbours)
         beside.points.copy_(torch.cat([own, anchors.points[:there]]))
         spread = self.spread(model, training) if len(own) else anchors.labels[:0]
         beside.labels.copy_(torch.cat([spread, anchors.labels[:there]]))
-        return self.evaluate(beside, prepared)
+        return beside
 
     def least_rounds(self, model: nn.Module) -> int:
         return self._start.rounds + 2

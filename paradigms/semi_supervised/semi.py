@@ -75,6 +75,7 @@ class SemiSupervised:
         self._peers: Sequence[Tensors] = ()
         self.travels, self.prepare = mixed.travels, mixed.prepare
         self.batches, self.evaluate = mixed.batches, mixed.evaluate
+        self.predictions = mixed.predictions
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._mixed.build(schema)

@@ -16,7 +16,7 @@ from ...schema import Schema, without_labels
 from ...tensors import Tensors
 from ..base import Batch, MetricSums, Prepared
 from ..supervised import Supervised
-from .examples import evaluate_labelled, with_unlabelled
+from .examples import evaluate_labelled, labelled, with_unlabelled
 
 PROGRESS = "progress"
 """The part of a model that says how far it is made; none of the result."""
@@ -45,25 +45,11 @@ def stage_of(model: nn.Module) -> Tensor:
     return cast("Progress", model.get_submodule(PROGRESS)).stage
 
 
-class Summed:
-    """A shard with all its examples; no batches and no loss, for nothing descends.
-
-    A prepared shard has `x` (n, ...) as a model takes it, `y` (n,) with -1 for no label, and, where
-    it is known for evaluation alone, `truth` (n,).
-    """
-
-    def __init__(self, models: Models) -> None:
-        self._models = models
-        self._supervised = Supervised(models)
+class NoDescent:
+    """Everything of a model travels, and there are no batches and no loss."""
 
     def travels(self, model: nn.Module) -> Collection[str]:
         return list(model.state_dict())
-
-    def is_helper(self, name: str) -> bool:
-        return name.startswith(f"{PROGRESS}.")
-
-    def prepare(self, shard: Shard) -> Prepared:
-        return with_unlabelled(shard, to_inputs(shard.arrays["x"], shard.schema))
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
@@ -73,8 +59,31 @@ class Summed:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         raise RuntimeError("this paradigm does not descend")
 
+
+class Summed(NoDescent):
+    """A shard with all its examples.
+
+    A prepared shard has `x` (n, ...) as a model takes it, `y` (n,) with -1 for no label, and, where
+    it is known for evaluation alone, `truth` (n,).
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._supervised = Supervised(models)
+
+    def is_helper(self, name: str) -> bool:
+        return name.startswith(f"{PROGRESS}.")
+
+    def prepare(self, shard: Shard) -> Prepared:
+        return with_unlabelled(shard, to_inputs(shard.arrays["x"], shard.schema))
+
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return evaluate_labelled(self._supervised, model, prepared)
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._supervised.predictions(model, labelled(prepared), training)
 
 
 def check_numbers(schema: Schema, what: str) -> None:

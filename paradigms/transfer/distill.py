@@ -88,6 +88,11 @@ class _Taught:
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return self._supervised.evaluate(model, prepared)
 
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._supervised.predictions(model, prepared, training)
+
 
 class Distill:
     """Distillation: the loss is `(1 - share) CE(y, s) + share T^2 KL(p(t) || p(s))` for the
@@ -113,6 +118,7 @@ class Distill:
         self.build, self.travels = self._taught.build, self._taught.travels
         self.prepare, self.batches = self._taught.prepare, self._taught.batches
         self.evaluate, self.is_helper = self._taught.evaluate, self._taught.is_helper
+        self.predictions = self._taught.predictions
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         scores = model(batch["x"])
@@ -149,6 +155,7 @@ class Relations:
         self.build, self.travels = self._taught.build, self._taught.travels
         self.prepare, self.batches = self._taught.prepare, self._taught.batches
         self.evaluate, self.is_helper = self._taught.evaluate, self._taught.is_helper
+        self.predictions = self._taught.predictions
 
     def loss(self, model: Any, batch: Batch, generator: torch.Generator) -> Tensor:
         features = _features(model, batch["x"], "model")

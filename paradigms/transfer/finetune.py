@@ -99,6 +99,13 @@ class FineTune:
             prepared = self._with_features(prepared)
         return self._supervised.evaluate(self._trained(model), prepared)
 
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        if not self._keep_features:
+            prepared = self._with_features(prepared)
+        return self._supervised.predictions(self._trained(model), prepared, training)
+
     def _trained(self, model: Any) -> nn.Module:
         """What the examples, or their features, go through."""
         part: nn.Module = model.head if self._head_alone else model

@@ -51,7 +51,7 @@ class RandomForest:
         self._trees, self._depth, self._max_features = trees, depth, max_features
         self.travels, self.prepare = self._features.travels, self._features.prepare
         self.batches, self.loss = self._features.batches, self._features.loss
-        self.evaluate = self._features.evaluate
+        self.evaluate, self.predictions = self._features.evaluate, self._features.predictions
 
     @property
     def keeps_features(self) -> bool:

@@ -174,6 +174,11 @@ class Instances:
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return self._supervised.evaluate(model, prepared)
 
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._supervised.predictions(model, prepared, training)
+
     def _weights(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         if self._weighting == "uniform":
             return np.ones(len(source))

@@ -78,6 +78,11 @@ class Probe:
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return self._features.evaluate(model, prepared)
 
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._features.predictions(model, prepared, training)
+
     def local_update(
         self, model: nn.Module, prepared: Prepared, request: LocalRequest
     ) -> LocalResult:

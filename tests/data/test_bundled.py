@@ -4,16 +4,18 @@ import io
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from carried import carried
 from PIL import Image
 
-from umbel.data import bundled, carriers, fetch, fetching, load_dataset
+from umbel.data import bundled, bundled_ratings, carriers, fetch, fetching, load_dataset
 from umbel.errors import BadInput, UmbelError
 
 MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -184,3 +186,62 @@ def test_cells_are_read_with_their_kind(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "poly",
         "poly",
     ]
+
+
+def rated(folder: Path, table: pandas.DataFrame) -> None:
+    """A table as R keeps it in a package's data, beside another one."""
+    rdata = pytest.importorskip("rdata", reason="not installed; umbel data fetch movielens")
+    folder.mkdir(parents=True)
+    packed = []
+    for value in (pandas.DataFrame({"other": [1.0]}), table):
+        rdata.write_rds(folder / "one.rds", value, compression=None)
+        content = (folder / "one.rds").read_bytes()
+        packed.append(len(content).to_bytes(4, "big") + zlib.compress(content))
+    (folder / "Rdata.rdb").write_bytes(b"".join(packed))
+    places = np.array([len(packed[0]), len(packed[1])], np.int32)
+    index = {"variables": {"movielens": places}, "references": {}, "compressed": np.array([True])}
+    rdata.write_rds(folder / "Rdata.rdx", index)
+
+
+def test_ratings_are_a_graph_of_people_and_films(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = pandas.DataFrame({"movieId": [7, 9, 7, 8, 9], "userId": [4, 4, 2, 2, 5]})
+    rated(tmp_path / "data", table)
+    monkeypatch.setattr(bundled_ratings, "locate", lambda name: tmp_path)
+    found = load_dataset("movielens?least=2")
+    assert found.schema.classes == ("user", "film") and found.schema.shape == (2,)
+    assert found.train["y"].tolist() == [0, 0, 0, 1, 1]
+    # The people 2, 4, 5, then the films 7 and 9; 8 has one rating only.
+    assert found.train["edges"].tolist() == [[0, 3], [1, 3], [1, 4], [2, 4]]
+    assert found.train["x"].tolist() == [[0, 0], [0, 0], [0, 0], [1, 0], [0, 1]]
+    with pytest.raises(BadInput, match="least = 3; no film has so many ratings"):
+        load_dataset("movielens?least=3")
+    (tmp_path / "data" / "Rdata.rdb").write_bytes(b"none")
+    with pytest.raises(BadInput, match="cannot be read as R's data"):
+        load_dataset("movielens")
+
+
+def test_movielens_is_whole() -> None:
+    found = carried("movielens")
+    assert np.bincount(found.train["y"]).tolist() == [671, 2245]
+    assert len(found.train["edges"]) == 81_915
+
+
+def test_fetch_takes_data_from_where_a_package_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def call(command: list[str], folder: Path) -> None:
+        if command[0] == "apt-get":
+            (folder / "r-cran-dslabs_1_all.deb").write_bytes(b"")
+        elif command[0] == "dpkg-deb":
+            inside = folder / "unpacked/usr/lib/R/site-library/dslabs/data"
+            inside.mkdir(parents=True)
+            (inside / "Rdata.rdb").write_bytes(b"")
+
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(fetching, "_call", call)
+    monkeypatch.setattr(fetching, "_is_here", lambda name: False)
+    monkeypatch.setattr(fetching.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    assert fetch("movielens") == tmp_path / "share/datasets/dslabs"
+    assert (tmp_path / "share/datasets/dslabs/data/Rdata.rdb").is_file()

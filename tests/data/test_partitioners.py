@@ -21,7 +21,7 @@ PARAMETERS = {
     "shards": {"per_client": None, "size": 7, "incomplete": True},
     "exponential": {},
 }
-GRAPHS = {"louvain", "scaffold"}
+GRAPHS = {"bipartite", "louvain", "scaffold"}
 """Those for graphs, and for molecules."""
 WHOLE = sorted(set(PARTITIONERS) - GRAPHS - {"bootstrap", "sizes", "natural"})
 """Those that, with the parameters above, put every example in exactly one shard."""

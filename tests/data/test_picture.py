@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from umbel.data import Dataset, make_shards, plot_partition
-from umbel.data.graph_picture import best_linked
 from umbel.data.picture import class_counts
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
@@ -79,9 +78,3 @@ def test_graphs_are_drawn_below(tmp_path: Path, make_experiment: MakeExperiment,
         with Image.open(plot_partition(source, tmp_path / f"{kind}.png")) as image:
             sizes.append(image.size)
     assert sizes[0][0] == sizes[1][0] and sizes[0][1] > sizes[1][1] + 800
-
-
-def test_the_best_linked_nodes_and_those_around_them_are_drawn() -> None:
-    edges = np.array([[0, 1], [1, 2], [1, 3], [3, 4], [5, 6]])
-    assert best_linked(edges, 8, most=4).tolist() == [1, 0, 2, 3]
-    assert best_linked(edges, 8).tolist() == [1, 0, 2, 3, 4, 5, 6, 7]

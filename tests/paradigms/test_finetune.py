@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import umbel
+from umbel.client.features import KeptFeatures
 from umbel.client.state import StateStore
 from umbel.client.workbench import Workbench
 from umbel.data.shard import Shard
@@ -161,7 +162,7 @@ def test_features_made_once_serve_another_process_and_no_other_examples(tmp_path
     def workplace(shard, hidden=(32, 16)):
         model = {"name": "mlp", "hidden": list(hidden), "batch_norm": True}
         bench = Workbench(experiment(model=model), own.schema, ClientSide())
-        return bench.workplace(1, lambda: shard, (StateStore(tmp_path), "run"))
+        return bench.workplace(1, lambda: shard, KeptFeatures(StateStore(tmp_path), "run"))
 
     made = workplace(own)
 

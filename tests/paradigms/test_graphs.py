@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,11 @@ from sklearn.metrics import roc_auc_score
 import umbel
 from umbel import registry
 from umbel.data import load_dataset, make_shards
+from umbel.data.boundary import BEYOND
 from umbel.data.rows import EDGES, layout_fault, taken
 from umbel.data.shard import Shard
 from umbel.data.storage import read_shard, write_shards
-from umbel.errors import BadInput
+from umbel.errors import BadInput, UmbelError
 from umbel.experiment import Experiment
 from umbel.paradigms.graph.graphs import Graphs, together
 from umbel.paradigms.graph.links import APART, PAIRS, LinkPrediction, pairs_apart
@@ -162,6 +165,104 @@ def test_held_out_links_are_hidden_and_judged():
     assert sums["auc"] / sums["examples"] == pytest.approx(wanted)
     with pytest.raises(BadInput, match="links is learnt and judged by the clients' own edges"):
         paradigm.prepare(Shard("server", schema, arrays))
+
+
+class Told(torch.nn.Module):
+    """A network that says what it is told to."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = torch.tensor(features)
+
+    def forward(self, x, edges):
+        return self.features
+
+
+def test_recall_is_what_it_is_by_hand():
+    """Three users, then films: a user's features are the films' scores."""
+    scores = [[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0], [9.0, 9.0, 9.0, 9.0]]
+    paradigm = LinkPrediction(lambda schema: None, rank="film", at=2)
+    schema = replace(load_dataset("their_graphs:heights").schema, classes=("film", "user"))
+    arrays = {
+        "x": np.zeros((7, 2)),
+        "y": np.array([1, 1, 1, 0, 0, 0, 0]),
+        EDGES: np.array([[0, 3], [1, 6], [2, 4]]),
+        PAIRS: np.array([[0, 4], [0, 6], [1, 3]]),
+        APART: np.array([[0, 5], [1, 4], [2, 6]]),
+    }
+    sums = paradigm.evaluate(
+        Told(scores + np.eye(4).tolist()), paradigm.prepare(Shard("a", schema, arrays))
+    )
+    # Of the first user's films the second and the fourth are wanted and the first is known: the
+    # second and the third come first. Of the second user's that is wanted which comes last.
+    assert sums["examples"] == 2 and sums["recall_at_2"] / 2 == pytest.approx((1 / 2 + 0) / 2)
+    # Those that are linked score 3, 1, 1, the others 2, 2, 9: of nine pairs two are right.
+    assert sums["auc"] / 2 == pytest.approx(2 / 9)
+
+
+def tastes(path, users=30, films=24):
+    """Users of three tastes, each with most films of that taste, as a graph's file."""
+    generator = np.random.default_rng(0)
+    alike = np.arange(users)[:, None] % 3 == np.arange(films) % 3
+    pairs = np.argwhere(generator.random((users, films)) < np.where(alike, 0.7, 0.02))
+    x = np.concatenate([np.zeros((users, films)), np.eye(films)])
+    kinds = np.repeat(["user", "film"], [users, films])
+    np.savez(path, x=x, y=kinds, edges=pairs + np.array([0, users]))
+    return {"name": "bipartite", "shared": "film"}
+
+
+def test_films_are_ranked_for_users_of_several_clients(tmp_path):
+    partition = tastes(tmp_path / "tastes.npz")
+    told = experiment(
+        str(tmp_path / "tastes.npz"),
+        {"name": "gcn", "drop": 0.0, "layers": 1, "hidden": 16},
+        {"name": "links", "rank": "film", "at": 3},
+    )
+    sections = told.model_dump(exclude_unset=True)
+    told = Experiment(**sections | {"data": sections["data"] | {"partition": partition}})
+    shards = make_shards(told)
+    names = shards.schema.classes
+    for k in range(3):
+        own = shards.shard(k).arrays
+        assert np.bincount(own["y"]).tolist() == [24, 10] and names == ("film", "user")
+        assert not BEYOND & set(own)
+    edges = sum(len(shards.shard(k).arrays[EDGES]) for k in range(3))
+    assert edges == len(shards.dataset.train[EDGES])
+    records = umbel.simulate(told, out=tmp_path / "run").records
+    found = evaluation(records[-1], "federated", "recall_at_3")
+    assert found > 2 * 3 / 24 and evaluation(records[-1], "federated", "auc") > 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shared": "films"}, "shared = 'films' is no class of the nodes.*did you mean 'film'"),
+        ({"clients": 31}, "31 clients but only 30 nodes that are not shared"),
+        ({"edge": [0, 1]}, "1 of .* edges are not between film and another class"),
+        ({"rank": "book"}, "paradigm.rank: no node is of the class 'book'"),
+        ({"edge": [0, 1], "partition": "iid", "clients": 1}, "paradigm.rank: client-0: 1 of"),
+        ({"source": "digits"}, "bipartite divides graphs"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(tmp_path, change, said):
+    path = tmp_path / "tastes.npz"
+    partition = tastes(path)
+    if "edge" in change:
+        arrays = dict(np.load(path))
+        np.savez(path, **arrays | {"edges": np.concatenate([arrays["edges"], [change["edge"]]])})
+    told = Experiment(
+        data={
+            "source": change.get("source", str(path)),
+            "clients": change.get("clients", 3),
+            "partition": change.get(
+                "partition", partition | {"shared": change.get("shared", "film")}
+            ),
+        },
+        model="gcn",
+        paradigm={"name": "links", "rank": change.get("rank", "film")},
+    )
+    with pytest.raises(UmbelError, match=said):
+        umbel.simulate(told, out=tmp_path / "run")
 
 
 def test_pairs_apart_are_as_many_as_there_are():
