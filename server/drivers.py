@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -73,6 +73,11 @@ class Driver(Protocol):
         """Who takes part; `attempt` counts from 0 when a round is repeated."""
         ...
 
+    def models(self, model: Tensors, clients: Sequence[str]) -> list[tuple[Tensors, list[str]]]:
+        """Which of some clients, by their names, gets which model to train or to evaluate: `model`
+        goes to all, unless the strategy has several."""
+        ...
+
     def begin(self, round: int, model: Tensors) -> None:
         """Before the first update of a round."""
         ...
@@ -99,6 +104,16 @@ class Driver(Protocol):
         ...
 
     def restore(self, tensors: Tensors, facts: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class HasClusters(Protocol):
+    """A driver of a strategy that has a model for each of several clusters of clients."""
+
+    def clusters(self, model: Tensors) -> dict[int, tuple[Tensors, list[str]]]:
+        """What travels of each cluster's model, and its clients; `model` is what the last round
+        gave."""
+        ...
 
 
 class Composed:
@@ -157,6 +172,9 @@ class Composed:
         positions = check_chosen(chosen, len(nodes), choose)
         enough = choose.enough(len(nodes)) if isinstance(choose, EndsEarly) else None
         return Cohort(positions, enough, context=self._context(model))
+
+    def models(self, model: Tensors, clients: Sequence[str]) -> list[tuple[Tensors, list[str]]]:
+        return [(model, list(clients))]
 
     def begin(self, round: int, model: Tensors) -> None:
         self._model, self._round, self._updates = model, round, 0

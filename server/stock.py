@@ -85,6 +85,9 @@ class Stock:
                 told.update({k: v for k, v in record.items() if not isinstance(v, bytes)})
         return Cohort(sorted(positions[node] for node in self._requests), config=told)
 
+    def models(self, model: Tensors, clients: Sequence[str]) -> list[tuple[Tensors, list[str]]]:
+        return [(model, list(clients))]
+
     def begin(self, round: int, model: Tensors) -> None:
         self._model = model
         self._replies = []

@@ -8,6 +8,7 @@ from .bulyan import Bulyan
 from .calibrated import Calibrated
 from .centred_clipping import CentredClipping
 from .chain import Chain, Clip, Link, Noise, Quantise
+from .clusters import Moves, SplitBySequences
 from .combine import WeightedMean
 from .contrast import Contrastive
 from .control import ControlVariates
@@ -35,6 +36,7 @@ from .recipes_averaging import (
     fedyogi,
     qfedavg,
 )
+from .recipes_clusters import gcfl
 from .recipes_heterogeneity import fedbn, feddyn, fedlc, fedper, moon, scaffold
 from .select import Fraction, OverSelection, PowerOfChoice, RoundRobin
 from .server_optimizers import Adagrad, Adam, Momentum, Yogi
@@ -75,6 +77,7 @@ __all__ = [
     "LocalRun",
     "Median",
     "Momentum",
+    "Moves",
     "Need",
     "Noise",
     "NormBound",
@@ -90,6 +93,7 @@ __all__ = [
     "Select",
     "Selection",
     "ServerSide",
+    "SplitBySequences",
     "Step",
     "Strategy",
     "Together",
@@ -113,6 +117,7 @@ __all__ = [
     "fedprox",
     "fedsgd",
     "fedyogi",
+    "gcfl",
     "moon",
     "qfedavg",
     "scaffold",

@@ -17,6 +17,7 @@ _RECIPES = {
         "fedyogi",
     ),
     "recipes_heterogeneity": ("scaffold", "feddyn", "moon", "fedlc", "fedbn", "fedper"),
+    "recipes_clusters": ("gcfl",),
     "recipes_few_labels": ("semifl", "rscfed"),
     "recipes_robust": (
         "median",

@@ -79,6 +79,8 @@ def _lender(part: str, choice: Choice) -> Strategy:
         raise ValueError(  # noqa: TRY004
             f"{part}: {name} is not made of parts; only umbel's strategies are"
         )
+    if strategy.clusters is not None:
+        raise ValueError(f"{part}: {name} has a model for each cluster; it only goes whole")
     return strategy
 
 

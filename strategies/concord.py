@@ -12,6 +12,7 @@ from .local_parts import Local, absorbs, parts_of
 from .nova import NormalisedMean
 from .parts import AsksServer, Combine, Step
 from .proximal import Proximal
+from .step import Replace
 
 MEANS = (WeightedMean, NormalisedMean, Extrapolated, FairMean)
 """Rules that keep no client out, so that what is sent beside the updates may be averaged too."""
@@ -20,11 +21,24 @@ MEANS = (WeightedMean, NormalisedMean, Extrapolated, FairMean)
 def discord(local: Local, combine: Combine[Any], step: Step, extra: Combine[Any] | None) -> str:
     """Why parts cannot work together; empty where they can.
 
-    >>> from .step import Replace
     >>> discord(DynamicRegulariser(0.1), WeightedMean(), Replace(), None)[:53]
     "FedDyn's regulariser at the clients and its step at t"
     """
     return _unruled(local, combine, extra) or _apart(local, step) or _misjudged(local, combine)
+
+
+def unclusterable(local: Local, combine: Combine[Any], step: Step) -> str:
+    """Why parts cannot work on several models, one a cluster; empty where they can.
+
+    >>> unclusterable(DynamicRegulariser(0.1), WeightedMean(), DynamicStep(0.1))[:22]
+    'clusters: each has the'
+    """
+    if type(combine) is WeightedMean and type(step) is Replace and not absorbs(local):
+        return ""
+    return (
+        "clusters: each has the mean of its own clients' models, and takes WeightedMean, Replace "
+        "and no local part that all clients share something through"
+    )
 
 
 def _unruled(local: Local, combine: Combine[Any], extra: Combine[Any] | None) -> str:

@@ -52,7 +52,7 @@ def unmet(strategy: object, experiment: object) -> list[str]:
     needs: tuple[Need, ...] = getattr(strategy, "needs", ())
     faults = _useless(strategy, experiment) or _idle(strategy, experiment)
     faults += _unpooled(strategy, experiment) + _untaught(strategy, experiment)
-    faults += _unseen(strategy, experiment)
+    faults += _unseen(strategy, experiment) + _undivided(strategy, experiment)
     return faults + [
         f"it needs {need.key} = {_shown(need.value)}, found {_shown(found)}: {need.why}"
         for need in needs
@@ -117,6 +117,20 @@ def _unseen(strategy: object, experiment: object) -> list[str]:
     if not any(isinstance(part, Calibrated | Contrastive) for part in parts):
         return []
     return [f"it looks at the model's output layer, which the paradigm {choice.name} does not call"]
+
+
+def _undivided(strategy: object, experiment: object) -> list[str]:
+    """Whether a strategy goes by how far clients descend, and the paradigm does not."""
+    choice = getattr(experiment, "paradigm", None)
+    if choice is None or getattr(strategy, "clusters", None) is None:
+        return []
+    paradigm = registry.resolve("paradigm", choice.name)
+    if not hasattr(paradigm, "local_update") and not hasattr(paradigm, "absorb"):
+        return []
+    return [
+        f"it tells clients apart by how far they descend, and the paradigm {choice.name} does not "
+        "descend; take fedavg"
+    ]
 
 
 def _untaught(strategy: object, experiment: object) -> list[str]:

@@ -15,8 +15,9 @@ from flwr.serverapp import strategy as flower
 from ..randomness import numpy_generator
 from ..tensors import Tensors
 from .chain import Chain
+from .clusters import SplitBySequences
 from .combine import WeightedMean
-from .concord import discord
+from .concord import discord, unclusterable
 from .fitting import ASKED, unfit
 from .local_parts import Local, Plain, absorbs
 from .parts import (
@@ -68,8 +69,9 @@ class Strategy(flower.Strategy):
     `extra` combines what the local part sends beside the updates, the control variates of
     SCAFFOLD for one: their plain mean, unless another rule is given. It must be given where
     `combine` is no mean, for a mean of them would let in what that rule keeps out. `needs` is
-    what the strategy asks of an experiment. Raises ValueError where parts do not fit together
-    (`concord`).
+    what the strategy asks of an experiment. With `clusters` there are several models, each the
+    mean of one cluster's clients, and the rule says when a cluster splits. Raises ValueError where
+    parts do not fit together (`concord`).
 
     umbel's round loop asks the parts; inside a plain Flower `ServerApp` the strategy answers
     Flower's hooks with the same parts (except `local` and `chain`, which live in umbel's
@@ -88,6 +90,7 @@ class Strategy(flower.Strategy):
     chain: Chain = field(default_factory=Chain)
     extra: Combine[Any] | None = None
     needs: tuple[Need, ...] = ()
+    clusters: SplitBySequences | None = None
     seed: int = 0
     _session: _Session = field(default_factory=_Session, repr=False, compare=False)
 
@@ -96,6 +99,8 @@ class Strategy(flower.Strategy):
         for fault in filter(None, (unfit(name, part) for name, part in parts.items())):
             raise ValueError(fault)
         fault = discord(self.local, self.combine, self.step, self.extra)
+        if self.clusters is not None:
+            fault = fault or unclusterable(self.local, self.combine, self.step)
         if fault:
             raise ValueError(fault)
 
@@ -120,7 +125,10 @@ class Strategy(flower.Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Flower's hook: one message for each selected node."""
+        """Flower's hook: one message for each selected node; raises NotImplementedError with
+        clusters, for Flower's loop knows one model."""
+        if self.clusters is not None:
+            raise NotImplementedError(f"{self.name} has several models; run it with umbel")
         nodes = sorted(grid.get_node_ids())
         generator = numpy_generator(self.seed, purpose="select", round=server_round)
         chosen = self.select(Selection(server_round, len(nodes), generator))

@@ -134,6 +134,7 @@ def test_list_tells_meaning_paper_and_parameters(umbel):
     assert code == 0 and "arXiv 1602.05629" in entries["fedavg"]["paper"]
     assert entries["fedavg"]["parameters"]["fraction"] == "1.0"
     assert entries["fedavg"]["streams"] is True and entries["median"]["streams"] is False
+    assert entries["gcfl"]["clusters"] is True and entries["fedavg"]["clusters"] is False
     assert "every update" in umbel("list", "strategies")[1]
     for kind in ("paradigms", "models", "datasets", "partitioners"):
         assert umbel("list", kind)[0] == 0

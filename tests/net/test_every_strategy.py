@@ -62,6 +62,9 @@ CASES += [
     ("fedavg", f"strategy.select={name}", "strategy.fraction=0.5")
     for name in registry.names("selection")
 ]
+# Two clusters in the second round.
+SOON = ["after=0", "length=1", "epsilon1=100.0", "epsilon2=1e-9"]
+CASES += [("gcfl", *(f"strategy.{setting}" for setting in SOON))]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case[:2]))
