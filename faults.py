@@ -120,6 +120,8 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
     except ValueError as error:
         name = str(error).partition(":")[0]
         return [f"{key}.{error}" if name in choice.parameters else f"{key}: {error}"]
+    if kind == "paradigm":
+        return _unheard(experiment, made)
     if kind != "strategy":
         return []
     from .strategies.cohort import cohort_faults
@@ -129,6 +131,22 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
     own = experiment.data.server_has_examples
     faults += cohort_faults(made, experiment.data.clients, server_examples=own)
     return [f"{key}.{fault}" for fault in faults]
+
+
+def _unheard(experiment: Experiment, paradigm: object) -> list[str]:
+    """What is to be told of a run's model at its end and cannot be."""
+    from .paradigms.base import Predicts, TakesGraphs
+
+    asked, name = experiment.evaluation, experiment.paradigm.name
+    faults = []
+    if asked.subgraphs and not isinstance(paradigm, TakesGraphs):
+        faults = [f"evaluation.subgraphs: {name} takes no graphs; leave it out"]
+    if not isinstance(paradigm, Predicts):
+        keys = [key for key in ("confusion", "embeddings") if getattr(asked, key)]
+        return faults + [f"evaluation.{key}: {name} tells no classes; leave it out" for key in keys]
+    if asked.confusion and experiment.data.held_out == 0:
+        faults.append("evaluation.confusion: nothing to count; set data.held_out")
+    return faults
 
 
 def _override(content: dict[str, Any], text: str) -> None:

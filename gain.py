@@ -6,7 +6,6 @@ the client's own examples alone. All three are scored on what the client held ou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 from .errors import UmbelError
-from .rounds import headline_metric, natural, printable, smaller_is_better
+from .rounds import headline_metric, natural, printable, read_object, smaller_is_better
 
 FILE = "gain.json"
 
@@ -145,22 +144,13 @@ def metric_of(names: Sequence[str]) -> str:
 
 def read_gain(folder: Path) -> Gain | None:
     """A run folder's gain.json, None where there is none; raises UmbelError for a damaged one."""
-    told = read_told(folder)
+    told = read_object(folder / FILE)
     if told is None:
         return None
     try:
         return Gain.of(told)
     except (LookupError, TypeError, AttributeError) as error:
         raise UmbelError(f"{folder / FILE}: is damaged ({error!r}); remove it") from error
-
-
-def read_told(folder: Path) -> dict[str, Any] | None:
-    """What gain.json says as it is; None where there is none, or one that is no JSON object."""
-    try:
-        told = json.loads((folder / FILE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def _count(clients: Mapping[str, Any]) -> str:

@@ -34,11 +34,21 @@ GAIN = "gain"
 START = "start"
 """Among such a message's groups what travels of the model, as it was before round 1."""
 
+CONFUSION = "confusion"
+"""In the header of an evaluation says that the client is to tell which classes the model confuses;
+among the reply's statistics the counts (k, 3) of true class, told class and examples."""
+
 Pack: TypeAlias = Callable[[Mapping[str, Tensor]], Buffer]
 
 OFFER, TELL = "query.offer", "query.tell"
 """Kinds of message before round 1: what a client tells of the nodes at its graph's boundary, and
 what all told together."""
+
+SHOW = "query.show"
+"""The kind of message that asks for a part of a client's graph, to be drawn."""
+
+SUBGRAPH, CODES = "subgraph", "codes"
+"""Among its reply's groups the part, and in that the nodes' class codes."""
 
 BOUNDARY = "boundary"
 """Among their groups the tensors that are told."""

@@ -10,9 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .confusion import Confusion, read_confusion
+from .embeddings import Embeddings, read_embeddings
 from .errors import BadInput, UmbelError
 from .gain import WORDS, Gain, read_gain
-from .rounds import SOURCES, Record, flatten, headline_metric, read_records
+from .rounds import SOURCES, Record, flatten, headline_metric, read_object, read_records
+from .subgraphs import Subgraphs, read_subgraphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,6 +97,24 @@ class Result:
         return read_gain(self.folder)
 
     @cached_property
+    def confusion(self) -> Confusion | None:
+        """Which classes the model takes for which, at each client; None where the run did not ask
+        (`evaluation.confusion`), or has not come so far."""
+        return read_confusion(self.folder)
+
+    @cached_property
+    def embeddings(self) -> Embeddings | None:
+        """The server's test examples on a plane, by what the model's last layer is given of them;
+        None where the run did not ask (`evaluation.embeddings`), or has not come so far."""
+        return read_embeddings(self.folder)
+
+    @cached_property
+    def subgraphs(self) -> Subgraphs | None:
+        """Parts of the clients' graphs, without features; None where the run did not ask
+        (`evaluation.subgraphs`), or has not come so far."""
+        return read_subgraphs(self.folder)
+
+    @cached_property
     def model(self) -> dict[str, Tensor]:
         """The final model's state dict on the CPU, read when first asked for.
 
@@ -167,11 +188,7 @@ class Result:
 
 def read_environment(folder: Path) -> dict[str, Any]:
     """The run's environment.json; empty where it is missing or cut short."""
-    try:
-        loaded = json.loads((folder / ENVIRONMENT_FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
+    return read_object(folder / ENVIRONMENT_FILE) or {}
 
 
 def run_status(folder: Path, environment: Mapping[str, Any]) -> str:

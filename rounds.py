@@ -58,6 +58,15 @@ def read_records(path: Path) -> list[Record]:
     return [records[number] for number in sorted(records)]
 
 
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A file's JSON object; None where there is no file, or one that holds no such object."""
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
 def _parse(line: bytes) -> Record:
     record = json.loads(line)
     if not isinstance(record, dict) or not isinstance(record.get("round"), int):

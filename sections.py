@@ -167,13 +167,18 @@ class Stop(Table):
 class EvaluationSection(Table):
     """`[evaluation]`: after every `every` rounds, by at most `clients` clients on what they held
     out (`federated`), and on the server's test set (`central`); `gain`, at the end, beside
-    training alone (None: where the paradigm transfers)."""
+    training alone (None: where the paradigm transfers); `confusion`, at the end, by counts of true
+    and told classes; `embeddings`, at the end, of the server's test set, on a plane; `subgraphs`,
+    at the end, by parts of the clients' graphs."""
 
     every: Count = 1
     federated: bool = True
     central: bool = True
     clients: Count = 100
     gain: bool | None = None
+    confusion: bool = False
+    embeddings: bool = False
+    subgraphs: bool = False
     stop: Stop | None = None
 
     @model_validator(mode="after")

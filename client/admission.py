@@ -13,8 +13,8 @@ from ..building import build_paradigm
 from ..data.shard import Shard
 from ..errors import BadInput, Declined
 from ..experiment import Experiment
-from ..messages import GAIN
-from ..paradigms.base import AddsExamples
+from ..messages import GAIN, SHOW
+from ..paradigms.base import AddsExamples, Paradigm
 from ..paradigms.peers import peers_of
 from ..schema import Schema
 from ..tensors import Tensors, nbytes
@@ -40,7 +40,7 @@ def admit(
 
     Args:
         policy: the site's.
-        kind: `query`, `query.offer`, `query.tell`, `train` or `evaluate`.
+        kind: `query`, `query.offer`, `query.tell`, `query.show`, `train` or `evaluate`.
         header: the message's.
         groups: the message's tensors.
         shard: what the site holds.
@@ -70,6 +70,12 @@ def admit(
 def _experiment(text: str) -> Experiment:
     """Every message of a run brings the same text."""
     return Experiment.from_json(text)
+
+
+@lru_cache(maxsize=4)
+def _paradigm(text: str) -> Paradigm:
+    """To ask what it would do; nothing trains with it."""
+    return build_paradigm(_experiment(text), told=True)
 
 
 def _names(policy: Policy, experiment: Experiment, strategy: object) -> str:
@@ -113,16 +119,14 @@ def _peers(policy: Policy, text: str) -> str:
     return "an update does not go on to other clients (leave.peers)"
 
 
-@lru_cache(maxsize=4)
 def _lends(text: str) -> bool:
     """Whether an experiment has the server lend clients one another's models."""
-    return peers_of(build_paradigm(_experiment(text), told=True)) is not None
+    return peers_of(_paradigm(text)) is not None
 
 
-@lru_cache(maxsize=4)
 def _added(text: str) -> int:
     """How many examples an experiment has trained on beside a client's own."""
-    paradigm = build_paradigm(_experiment(text), told=True)
+    paradigm = _paradigm(text)
     return paradigm.added if isinstance(paradigm, AddsExamples) else 0
 
 
@@ -139,7 +143,7 @@ def _size(policy: Policy, text: str, schema: Schema) -> str:
 def _model_bytes(text: str, schema: Schema) -> int:
     """The size of an experiment's model, found without its values; 0 where that cannot be, as
     for a model of the owner's own that reads a file."""
-    paradigm = build_paradigm(_experiment(text), told=True)
+    paradigm = _paradigm(text)
     try:
         with torch.device("meta"):
             return nbytes(paradigm.build(schema).state_dict())
@@ -150,6 +154,9 @@ def _model_bytes(text: str, schema: Schema) -> int:
 
 
 def _leaving(policy: Policy, kind: str, model: Tensors) -> str:
+    if kind == SHOW:
+        shows = policy.leave.subgraph != "none"
+        return "" if shows else "no part of the graph leaves (leave.subgraph)"
     if kind == "evaluate":
         return "" if policy.leave.metrics_may else "metrics do not leave (leave.metrics)"
     unlisted = policy.leave.unlisted(model)

@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 
 from ..data.shard import Shard
 from ..errors import UmbelError
-from ..messages import GAIN, OFFER, REST, START, TELL, Envelope, Pack, split_record, unpack_groups
+from ..messages import OFFER, REST, SHOW, TELL, Envelope, Pack, split_record, unpack_groups
 from ..paradigms.base import LocalRequest
 from ..randomness import torch_generator, torch_seeded
 from ..schema import Schema
@@ -27,10 +27,12 @@ from ..tensors import Buffer, Tensors, pack
 from .asked import described
 from .boundary import keep, offered, shard_to_tell, with_told
 from .configured import shard_of_node, state_of_node
-from .evaluation import compare, load, score
+from .evaluation import answer, load
+from .features import KeptFeatures
 from .rest import settle
 from .state import StateStore, grouped, named
 from .stragglers import in_time
+from .subgraph import shown
 from .workbench import Workbench, Workplace, build_client_side
 
 OpenShard: TypeAlias = Callable[[Context], Shard]
@@ -98,6 +100,10 @@ class Worker:
         bench.forget(context.node_id)
         return Message(told.to_record(), reply_to=message)
 
+    def show(self, message: Message, context: Context) -> Message:
+        """Tell a part of the shard's graph, to be drawn."""
+        return Message(shown(self._shard(context)).to_record(self._pack), reply_to=message)
+
     def train(self, message: Message, context: Context) -> Message:
         """Train on the shard from the received model and send back what travels."""
         started = time.perf_counter()
@@ -134,25 +140,21 @@ class Worker:
         place = self._workplace(bench, task, context)
         store = self._store(context)
         state = _state(store, bench, task.run, place.client, before=task.round + 1)
-        received, kept = task.groups.get("model", {}), grouped(state, "kept")
-        if task.header.get(GAIN):
-            start = task.groups.get(START, {})
-            metrics = compare(bench, place, task.round, (received, kept), start)
-        else:
-            load(bench, received, kept)
-            metrics = score(bench, place, task.round)
+        kept = grouped(state, "kept")
+        metrics, groups = answer(bench, place, task.round, task.header, task.groups, kept)
         header = {
             "client": place.client,
             "metrics": metrics,
             "seconds": time.perf_counter() - started,
         }
-        return Message(Envelope(header).to_record(), reply_to=message)
+        return Message(Envelope(header, groups).to_record(), reply_to=message)
 
     def _workplace(self, bench: Workbench, task: _Task, context: Context) -> Workplace:
         def open_shard() -> Shard:
             return with_told(bench.paradigm, self._shard(context), self._store(context), task.run)
 
-        return bench.workplace(context.node_id, open_shard, (self._store(context), task.run))
+        kept = KeptFeatures(self._store(context), task.run)
+        return bench.workplace(context.node_id, open_shard, kept)
 
     def _store(self, context: Context) -> StateStore:
         return StateStore(self._state_folder(context), self._max_state_bytes)
@@ -288,6 +290,7 @@ def make_client_app(
     app.query()(worker.query)
     app.query(OFFER.removeprefix("query."))(worker.offer)
     app.query(TELL.removeprefix("query."))(worker.tell)
+    app.query(SHOW.removeprefix("query."))(worker.show)
     app.train()(worker.train)
     app.evaluate()(worker.evaluate)
     return app

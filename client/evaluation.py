@@ -1,16 +1,24 @@
-"""How good a model is on what a client held out: the run's, or beside it those without the run."""
+"""How good a model is on what a client held out: the run's, or beside it those without the run; and
+which classes it confuses."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from ..errors import UmbelError
-from ..gain import ALONE, RUN, UNTOUCHED, told_as
+from ..gain import ALONE, EXAMPLES, RUN, UNTOUCHED, told_as
+from ..messages import CONFUSION, GAIN, START
 from ..paradigms.base import (
     AbsorbsTotal,
     LocalRequest,
     LooksBeside,
     MetricSums,
+    Predicts,
     SharesStatistics,
     UpdatesLocally,
 )
@@ -31,6 +39,34 @@ def load(bench: Workbench, received: Tensors, kept: Tensors) -> None:
         raise UmbelError(str(error)) from error
 
 
+def answer(
+    bench: Workbench,
+    place: Workplace,
+    round: int,
+    asked: Mapping[str, Any],
+    groups: Mapping[str, Tensors],
+    kept: Tensors,
+) -> tuple[MetricSums, dict[str, Tensors]]:
+    """Metric sums over the examples held out, and what is told beside them.
+
+    Args:
+        bench: in that round.
+        place: the client's examples.
+        round: the message's.
+        asked: its header.
+        groups: its tensors.
+        kept: what this client kept of the model.
+    """
+    received = groups.get("model", {})
+    if asked.get(GAIN):
+        return compare(bench, place, round, (received, kept), groups.get(START, {})), {}
+    load(bench, received, kept)
+    if asked.get(CONFUSION):
+        counts = confusion(bench, place, round)
+        return {EXAMPLES: float(counts[:, 2].sum())}, {"statistics": {CONFUSION: counts}}
+    return score(bench, place, round), {}
+
+
 def score(bench: Workbench, place: Workplace, round: int) -> MetricSums:
     """The metric sums of the model as it stands over the examples held out."""
     bench.model.eval()
@@ -39,6 +75,24 @@ def score(bench: Workbench, place: Workplace, round: int) -> MetricSums:
         if isinstance(bench.paradigm, LooksBeside):
             return bench.paradigm.evaluate_beside(bench.model, place.held_out, place.train)
         return bench.paradigm.evaluate(bench.model, place.held_out)
+
+
+def confusion(bench: Workbench, place: Workplace, round: int) -> Tensor:
+    """How many of the examples held out are of one class, and of which class the model as it stands
+    tells them to be: (k, 3) of true class, told class and examples, int64, but for those of none.
+
+    Raises UmbelError for a paradigm that tells no classes, or where nothing labelled is held out.
+    """
+    paradigm, seed = bench.paradigm, bench.experiment.experiment.seed
+    if not isinstance(paradigm, Predicts):
+        raise UmbelError("this paradigm tells no classes")
+    bench.model.eval()
+    with torch_seeded(seed, purpose="evaluate", round=round, client=place.client):
+        truth, told = paradigm.predictions(bench.model, place.held_out, place.train)
+    if not len(truth):
+        raise UmbelError(f"{place.client}: no labelled examples held out")
+    pairs, counts = torch.stack([truth, told], dim=1).unique(dim=0, return_counts=True)
+    return torch.cat([pairs, counts[:, None]], dim=1)
 
 
 def compare(

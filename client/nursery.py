@@ -30,7 +30,7 @@ from ..processes import die_with_parent
 from . import app as app
 from . import workbench as workbench
 from .node import NodeOptions, run_node
-from .policy import Policy
+from .policy import Leave, Policy
 from .site import Site, make_site_app
 
 GRACE_SECONDS = 3.0
@@ -48,7 +48,7 @@ class Nursery:
     def __init__(self, address: str, imports: tuple[str, ...]) -> None:
         self._address = address
         # The experiment's author owns these clients: nothing else is kept from it.
-        self._policy = Policy().with_imports(imports)
+        self._policy = Policy(leave=Leave(subgraph="classes")).with_imports(imports)
         self._nodes: dict[int, str] = {}
         # Unbuffered, so that a selector sees every line that has not been read.
         self._orders = os.fdopen(sys.stdin.fileno(), "rb", buffering=0, closefd=False)

@@ -91,7 +91,8 @@ class Leave(_Section):
     `tensors` are patterns of the model's tensors, `statistics` of what a paradigm or a
     strategy sends beside them. `metrics` are losses and scores, `sizes` the numbers of
     examples (`rounded` down to one digit, or `hidden`), `errors` the texts of exceptions,
-    `peers` whether an experiment may have the server send updates on to other clients.
+    `peers` whether an experiment may have the server send updates on to other clients,
+    `subgraph` whether a part of the site's graph is shown, with the classes of its nodes or not.
     `clip_norm` bounds the L2 norm of the difference between the update and the received
     model; Gaussian noise of `noise_multiplier` times that bound is added to every value.
 
@@ -104,6 +105,7 @@ class Leave(_Section):
     sizes: Literal["exact", "rounded", "hidden"] = "exact"
     errors: bool = False
     peers: bool = True
+    subgraph: Literal["none", "edges", "classes"] = "none"
     clip_norm: Positive | None = None
     noise_multiplier: Positive | None = None
 
@@ -111,6 +113,12 @@ class Leave(_Section):
     def _noise_covers_a_bounded_update(self) -> Leave:
         if self.noise_multiplier is not None and self.clip_norm is None:
             raise ValueError("noise_multiplier: needs clip_norm, whose multiple it is")
+        return self
+
+    @model_validator(mode="after")
+    def _a_subgraph_tells_sizes(self) -> Leave:
+        if self.subgraph != "none" and self.sizes != "exact":
+            raise ValueError('subgraph: tells how many nodes there are; needs sizes = "exact"')
         return self
 
     @property
@@ -161,6 +169,14 @@ class Policy(_Section):
     limits: Limits = Limits()
     leave: Leave = Leave()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _a_subgraph_shows_single_nodes(self) -> Policy:
+        if self.leave.subgraph != "none" and self.limits.min_examples > 1:
+            raise ValueError(
+                "leave.subgraph: shows nodes one by one; needs limits.min_examples = 1"
+            )
+        return self
 
     def with_imports(self, modules: Iterable[str]) -> Policy:
         """The same policy that allows more modules to be imported from.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import Declined
-from ..messages import BOUNDARY, LABELS, OFFER, TELL, Envelope
+from ..messages import BOUNDARY, CODES, CONFUSION, LABELS, OFFER, SHOW, SUBGRAPH, TELL, Envelope
 from ..randomness import secret_normal
 from ..tensors import Tensors, difference
 from .policy import Leave, Policy
@@ -28,7 +28,8 @@ def release(
 
     Args:
         policy: the site's.
-        kind: what is replied to: `query`, `query.offer`, `query.tell`, `train` or `evaluate`.
+        kind: what is replied to: `query`, `query.offer`, `query.tell`, `query.show`, `train` or
+            `evaluate`.
         received: the tensors of the message.
         reply: what the client would say.
     """
@@ -42,11 +43,15 @@ def release(
     if kind in (OFFER, TELL):
         _check_boundary(policy, reply.groups)
         return reply
+    if kind == SHOW:
+        return _part_of_graph(policy.leave, reply)
     if set(reply.header) - {"protocol"} == {"needs"} and not reply.groups:
         return reply
     header = _told(policy, kind, reply.header)
     update = reply.groups.get("update", {})
     _check_names(policy.leave, reply.groups)
+    if kind == "evaluate":
+        _check_counts(policy, reply.groups.get("statistics", {}))
     if policy.leave.clip_norm is None or not update:
         return Envelope(header, reply.groups)
     update = bounded(update, received.get("model", {}), policy.leave)
@@ -54,6 +59,14 @@ def release(
     if policy.leave.noise_multiplier is not None:
         header["noise_multiplier"] = policy.leave.noise_multiplier
     return Envelope(header, {**reply.groups, "update": update})
+
+
+def _part_of_graph(leave: Leave, reply: Envelope) -> Envelope:
+    """What is shown of a graph, with the nodes' classes only where these may leave."""
+    if leave.subgraph == "classes":
+        return reply
+    edges = {name: t for name, t in reply.groups.get(SUBGRAPH, {}).items() if name != CODES}
+    return Envelope(reply.header, {SUBGRAPH: edges})
 
 
 def _told(policy: Policy, kind: str, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +98,17 @@ def _check_boundary(policy: Policy, groups: Mapping[str, Tensors]) -> None:
             f"sums over a node's neighbours are of fewer than limits.min_examples ({least})"
         )
     _check_names(policy.leave, groups)
+
+
+def _check_counts(policy: Policy, statistics: Tensors) -> None:
+    """Counts by class add up to how many examples there are, and one of them may be of few."""
+    if CONFUSION not in statistics:
+        return
+    least = policy.limits.min_examples
+    if policy.leave.sizes != "exact":
+        raise Declined("counts by class tell how many examples there are (leave.sizes)")
+    if bool((statistics[CONFUSION][:, 2] < least).any()):
+        raise Declined(f"a count by class is of fewer than limits.min_examples ({least})")
 
 
 def _check_names(leave: Leave, groups: Mapping[str, Tensors]) -> None:

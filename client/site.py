@@ -16,7 +16,7 @@ from ..data.shard import Shard
 from ..data.storage import ABOUT
 from ..errors import BadInput, Declined, UmbelError
 from ..flower_internals import copy_message
-from ..messages import Envelope, split_record, unpack_groups
+from ..messages import SHOW, Envelope, split_record, unpack_groups
 from ..training import pace
 from .admission import admit
 from .departures import FILE, Departures
@@ -147,14 +147,16 @@ class _Guarded:
         self._policy = policy
         self._shard = shard
         # Where nothing could be held back, tensors are not looked at a second time.
-        self._looks = policy.leave != Leave() or policy.limits.min_examples > 1
+        free = Leave(subgraph=policy.leave.subgraph)
+        self._looks = policy.leave != free or policy.limits.min_examples > 1
 
     def __call__(self, message: Message, context: Context) -> Message:
         """The reply as it may leave; raises Declined, with the reason, where none may."""
         policy, kind = self._policy, message.metadata.message_type
+        looks = self._looks or kind == SHOW
         try:
             header, blob = split_record(message.content)
-            groups = unpack_groups(blob) if self._looks else {}
+            groups = unpack_groups(blob) if looks else {}
         except ValueError as error:
             raise Declined(f"the message cannot be read: {error}") from error
         with (
@@ -164,7 +166,7 @@ class _Guarded:
             admit(policy, kind, header, groups, self._shard)
             reply = self._app(message, context)
             pace.check()
-        if not self._looks:
+        if not looks:
             return reply
         released = release(policy, kind, groups, Envelope.from_record(reply.content))
         return copy_message(reply, released.to_record())

@@ -6,7 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -43,7 +43,6 @@ from .features import KeptFeatures
 if TYPE_CHECKING:
     from ..experiment import Experiment
     from ..schema import Schema
-    from .state import StateStore
 
 CACHE_BYTES = 128_000_000
 """Prepared shards are kept up to this size, so that memory does not grow with the population."""
@@ -150,22 +149,13 @@ class Workbench:
     def receive(self, groups: Mapping[str, Tensors]) -> None:
         """Give the paradigm what came for it beside the model; raises ValueError where what other
         clients lend is not as it should be."""
-        paradigm: Any = self.paradigm
-        if self.shares_statistics:
-            paradigm.receive(groups.get("statistics", {}))
-        if peers_of(self.paradigm) is not None:
-            names = [name for name in groups if name.startswith(PEERS)]
-            paradigm.meet([self._lent(groups[name]) for name in sorted(names, key=natural)])
-
-    def _lent(self, tensors: Tensors) -> Tensors:
-        asked = peers_of(self.paradigm)
-        names = set(asked.lends(self.model)) if asked is not None else set()
-        fault = difference(tensors, {n: self._tensors[n] for n in self.travels if n in names})
-        if not fault and not all(map(is_finite, tensors.values())):
-            fault = "it holds values that are not finite"
-        if fault:
-            raise ValueError(f"another client's model that the server sent does not fit: {fault}")
-        return tensors
+        if isinstance(self.paradigm, SharesStatistics):
+            self.paradigm.receive(groups.get("statistics", {}))
+        if (asked := peers_of(self.paradigm)) is not None:
+            lends = set(asked.lends(self.model))
+            expected = {name: self._tensors[name] for name in self.travels if name in lends}
+            come = sorted((name for name in groups if name.startswith(PEERS)), key=natural)
+            asked.meet([_lent(groups[name], expected) for name in come])
 
     def values(self, names: tuple[str, ...]) -> Tensors:
         """The model's present tensors by name, not copied."""
@@ -179,17 +169,14 @@ class Workbench:
         self,
         key: int,
         open_shard: Callable[[], Shard],
-        disk: tuple[StateStore, str] | None = None,
+        features: KeptFeatures | None = None,
     ) -> Workplace:
-        """A client's prepared shard, from the cache, from its disk (a store, and the run's name)
-        or made anew."""
+        """A client's prepared shard, from the cache, from its disk or made anew."""
         workplace = self._workplaces.get(key)
         if workplace is not None:
             self._workplaces.move_to_end(key)
             return workplace
-        workplace = self._workplaces[key] = self._prepare(
-            open_shard(), KeptFeatures(*disk) if disk else None
-        )
+        workplace = self._workplaces[key] = self._prepare(open_shard(), features)
         self._held_bytes += workplace.nbytes
         while self._held_bytes > CACHE_BYTES and len(self._workplaces) > 1:
             self._held_bytes -= self._workplaces.popitem(last=False)[1].nbytes
@@ -226,13 +213,21 @@ class Workbench:
         def make() -> Prepared:
             return prepare_training(paradigm, shard) if part == "train" else paradigm.prepare(shard)
 
-        if features is None or not isinstance(paradigm, KeepsFeatures):
-            return make()
-        if not paradigm.keeps_features:
+        keeps = isinstance(paradigm, KeepsFeatures) and paradigm.keeps_features
+        if features is None or not keeps:
             return make()
         model = self.experiment.model.model_dump_json()
         facts = json.dumps([part, model, self.schema.to_json(), self.rest_digest])
         return features.of(shard, facts, make)
+
+
+def _lent(tensors: Tensors, expected: Tensors) -> Tensors:
+    fault = difference(tensors, expected)
+    if not fault and not all(map(is_finite, tensors.values())):
+        fault = "it holds values that are not finite"
+    if fault:
+        raise ValueError(f"another client's model that the server sent does not fit: {fault}")
+    return tensors
 
 
 def build_client_side(experiment: Experiment, config: Mapping[str, object]) -> ClientSide:

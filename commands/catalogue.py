@@ -18,6 +18,8 @@ app = typer.Typer()
 HOLDS = {True: "a sum", False: "every update", None: ""}
 """What of a round's updates a strategy has the server hold, by whether it streams."""
 
+CLUSTERS = "a model and a sum for each cluster"
+
 
 @app.command("list", epilog=example("umbel list strategies"))
 def list_(
@@ -44,20 +46,26 @@ def list_(
         table.add_column("server holds")
     for entry in entries:
         parameters = ", ".join(f"{name}={value}" for name, value in entry.parameters.items())
-        holds = [HOLDS[streams] for streams in facts[entry.name].values()]
+        known = facts[entry.name]
+        holds = [CLUSTERS if known["clusters"] else HOLDS[known["streams"]]] if known else []
         table.add_row(entry.name, entry.summary, parameters, entry.paper, *holds)
     Console().print(table)
 
 
 def _facts(kind: str, name: str) -> dict[str, bool | None]:
     """What is known of a strategy beside its signature: whether it streams, where that does not
-    hang on parameters that only a user can give."""
+    hang on parameters that only a user can give, and whether it has a model for each of several
+    clusters."""
     from .. import registry
 
     if kind != "strategy":
         return {}
     try:
-        rule = getattr(registry.make(kind, name, {}), "combine", None)
+        strategy = registry.make(kind, name, {})
     except (BadInput, ValueError):
-        rule = None
-    return {"streams": None if rule is None else bool(rule.streams)}
+        strategy = None
+    rule, clusters = getattr(strategy, "combine", None), getattr(strategy, "clusters", None)
+    return {
+        "streams": None if rule is None else bool(rule.streams),
+        "clusters": clusters is not None,
+    }

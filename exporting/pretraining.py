@@ -17,6 +17,9 @@ from .trained import Trained
 SUFFIX = "-pretrain"
 
 LONGEST_NAME = 80
+
+CLOSING = ("gain", "confusion", "embeddings", "subgraphs")
+"""What may be asked for at the end of a run."""
 """Of an experiment."""
 
 
@@ -100,8 +103,8 @@ def in_one_place(experiment: Experiment, epochs: int | None = None) -> Experimen
         "data": {**sections.get("data", {}), **alone},
         "client": own,
         "strategy": {"name": "fedavg"},
-        # One client alone gains nothing over itself.
-        "evaluation": {**sections.get("evaluation", {}), "gain": False},
+        # One client alone gains nothing over itself, and nobody looks into its run's folder.
+        "evaluation": {**sections.get("evaluation", {}), **dict.fromkeys(CLOSING, False)},
         "server": {**sections.get("server", {}), "min_updates": 1},
         "simulation": {},
     }

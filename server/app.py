@@ -18,6 +18,7 @@ from ..experiment import Experiment, check, experiment_file, load
 from ..schema import Schema
 from ..strategies.fitting import unmet
 from ..strategies.strategy import Strategy
+from .clustered import Clustered
 from .drivers import Composed, Driver
 from .loop import RunSummary, Setting, run_rounds
 from .observer import Observer, Silent
@@ -99,7 +100,9 @@ def build_strategy(experiment: Experiment) -> FlowerStrategy:
 
 def make_driver(strategy: FlowerStrategy, seed: int) -> Driver:
     """The driver for a strategy: umbel's own by its parts, any other by Flower's hooks."""
-    return Composed(strategy, seed) if isinstance(strategy, Strategy) else Stock(strategy, seed)
+    if not isinstance(strategy, Strategy):
+        return Stock(strategy, seed)
+    return Composed(strategy, seed) if strategy.clusters is None else Clustered(strategy, seed)
 
 
 def find_examples(

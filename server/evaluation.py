@@ -51,18 +51,18 @@ class CentralTest:
     """A test set that the server holds, scored with the model as it stands."""
 
     def __init__(self, paradigm: Paradigm, model: nn.Module, shard: Shard) -> None:
-        self._paradigm = paradigm
-        self._model = model
-        self._prepared: Prepared = paradigm.prepare(shard)
+        self.paradigm = paradigm
+        self.model = model
+        self.prepared: Prepared = paradigm.prepare(shard)
 
     def score(self, tensors: Tensors) -> dict[str, float]:
         """Means over the test set."""
-        self._model.load_state_dict(tensors)
-        self._model.eval()
+        self.model.load_state_dict(tensors)
+        self.model.eval()
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return means(self._paradigm.evaluate(self._model, self._prepared))
+            return means(self.paradigm.evaluate(self.model, self.prepared))
         finally:
             torch.set_num_threads(threads)
 

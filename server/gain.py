@@ -11,11 +11,11 @@ from ..errors import BadInput, UpdateRefused
 from ..gain import EXAMPLES, MODELS, RUN, metric_of
 from ..messages import GAIN, START
 from ..paradigms.base import Paradigm, Transfers
-from ..rounds import natural
 from ..rounds import phases as seconds_of
 from ..schema import Schema
 from ..tensors import Tensors
 from .evaluation import means
+from .outcomes import failure_rows
 from .phases import Phases
 
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def measure_gain(
         "round": round,
         "metric": metric_of(sorted(usual)),
         "clients": [{"client": client, **scores} for client, scores in clients.items()],
-        "failures": [
-            {"client": client, "status": failures[client][0], "reason": failures[client][1]}
-            for client in sorted(failures, key=natural)
-        ],
+        "failures": failure_rows(failures),
         "bytes_up": judged.bytes_up,
         "bytes_down": judged.bytes_down,
     }

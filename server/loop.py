@@ -18,9 +18,9 @@ from ..schema import Schema
 from ..sections import DataSection, Named
 from ..tensors import Tensors, nbytes
 from .checkpoint import Checkpoint
-from .drivers import Driver
+from .closing import Closing, Final
+from .drivers import Driver, HasClusters
 from .evaluation import CentralTest, EarlyStop
-from .gain import first_weights, measure_gain, measures_gain
 from .labels import lacking_labels
 from .observer import Observer
 from .outcomes import Evaluated, noised_by, round_record
@@ -106,12 +106,14 @@ class _Run:
             setting.observer.note(self._lacking)
         self._sums = sums_of(self._paradigm, module, experiment.experiment.rounds, self._note)
         self._stop = EarlyStop.of(experiment)
-        wanted = test if experiment.evaluation.central else None
-        self._test = None if wanted is None else CentralTest(self._paradigm, module, wanted)
+        central, shown = experiment.evaluation.central, experiment.evaluation.embeddings
+        wanted = test if central or shown else None
+        held = None if wanted is None else CentralTest(self._paradigm, module, wanted)
+        self._test = held if central else None
         self._federated = experiment.evaluation.federated and experiment.data.held_out > 0
         if self._stop and self._test is None and not self._federated:
             raise BadInput("evaluation.stop: nothing to score; set data.held_out or data.test")
-        self._gains = measures_gain(experiment, self._paradigm)
+        self._closing = Closing.of(experiment, self._paradigm, population.schema, held)
         self._last_metrics: Mapping[str, Any] = {}
         self.round, self.stop_reason = 0, ""
         task = {
@@ -126,7 +128,7 @@ class _Run:
         self._phases.rest = Rest(self._model, self._stages.names(1))
         self._peers = self._phases.peers = Peers(self._paradigm, module)
         lent = self._peers.asked or isinstance(self._sums, Absorbed)
-        if side is None and self._test is None and not lent:
+        if side is None and held is None and not lent:
             module.to("meta")  # Nobody needs the first values any more, and a model may be large.
 
     @classmethod
@@ -192,8 +194,11 @@ class _Run:
     def end(self, reason: str) -> RunSummary:
         """Write the model and what the run was."""
         sha256 = self._setting.folder.write_model(learnt(self._paradigm, self._model))
-        if self._gains and self._setting.folder.compared_model != sha256:
-            self._compare(sha256)
+        for number, (own, _) in self._clusters().items():
+            whole = learnt(self._paradigm, {**self._model, **own})
+            self._setting.folder.write_cluster(number, whole)
+        final = Final(self._model, self._travelling(self.round), sha256, self.round)
+        self._closing.tell(self._phases, self._setting.folder, self._setting.observer, final)
         status = "stopped" if reason else "finished"
         facts = {**self._facts(), "status": status, "reason": reason, "model_sha256": sha256}
         facts["noised_by"] = noised_by(read_records(self._setting.folder.metrics))
@@ -204,18 +209,11 @@ class _Run:
         self._setting.observer.finished(summary)
         return summary
 
-    def _compare(self, sha256: str) -> None:
-        """Have clients tell what the run's model, of that hash, is worth to them."""
-        if self._population.schema is None:
-            raise UmbelError("no client told its schema")
-        self._setting.observer.note("clients train alone, to tell what transfer gained them")
-        model = self._travelling(self.round)
-        first = first_weights(self._experiment, self._population.schema)
-        start = {name: first[name] for name in model}
-        records = read_records(self._setting.folder.metrics)
-        most = self._experiment.server.max_examples
-        told = measure_gain(self._phases, most, self.round, (model, start), records)
-        self._setting.folder.write_gain({"model_sha256": sha256, **told})
+    def _clusters(self) -> dict[int, tuple[Tensors, list[str]]]:
+        driver = self._setting.driver
+        if not isinstance(driver, HasClusters) or not self.round:
+            return {}
+        return driver.clusters(self._travelling(self.round))
 
     def close(self) -> None:
         """Part the run and its phases, which know each other: what they hold is free at once,
@@ -223,7 +221,7 @@ class _Run:
         del self._phases
 
     def _facts(self) -> dict[str, Any]:
-        travelling = self._travelling(self._experiment.experiment.rounds)
+        travelling, found = self._travelling(self._experiment.experiment.rounds), self._clusters()
         return {
             "seed": self._experiment.experiment.seed,
             **self._population.facts(),
@@ -236,6 +234,7 @@ class _Run:
             "travels_bytes": nbytes(travelling),
             "statistics": sorted(self._statistics),
             "lent": self._peers.names,
+            **({"clusters": {k: names for k, (_, names) in found.items()}} if found else {}),
         }
 
     def _checkpoint(self, line: Mapping[str, Any]) -> Checkpoint:

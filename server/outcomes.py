@@ -25,10 +25,12 @@ class TrainedRound:
 
 @dataclass
 class Evaluated:
-    """What an evaluation phase gave; `sums` are the clients' own, by their names."""
+    """What an evaluation phase gave; `sums` are the clients' own, by their names, `statistics` what
+    those told beside them that were asked for more."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     sums: list[tuple[str, dict[str, float]]] = field(default_factory=list)
+    statistics: dict[str, Tensors] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
     bytes_up: int = 0
     bytes_down: int = 0
@@ -44,6 +46,18 @@ def row_of(client: str, status: str, reason: str) -> dict[str, Any]:
         "status": status,
         "reason": reason,
     }
+
+
+def failure_rows(failures: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
+    """Clients that were asked in vain, by the statuses and reasons of each, in the order of names.
+
+    >>> failure_rows({"b": ("late", "asleep")})
+    [{'client': 'b', 'status': 'late', 'reason': 'asleep'}]
+    """
+    return [
+        {"client": client, "status": failures[client][0], "reason": failures[client][1]}
+        for client in sorted(failures, key=natural)
+    ]
 
 
 def noised_by(records: Iterable[Mapping[str, Any]]) -> list[str]:

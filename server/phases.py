@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from ..errors import UmbelError, UpdateRefused
-from ..messages import Envelope, pack_to_share, record_bytes, release, split_record, unpack_groups
+from ..messages import record_bytes, release, split_record, unpack_groups
 from ..paradigms.base import Paradigm
 from ..randomness import numpy_generator
 from ..tensors import Tensors
@@ -24,9 +24,11 @@ from .ordering import InOrder, Parcel
 from .outcomes import Evaluated, TrainedRound, row_of
 from .peers import Peers
 from .population import Population
+from .requests import Requests, make_requests
 from .rest import Rest
+from .subgraphs import tell_subgraphs
 from .sums import Sums
-from .validation import open_reply, read_metrics, read_update
+from .validation import open_reply, read_metrics, read_statistics, read_update
 from .watching import watch_for
 
 if TYPE_CHECKING:
@@ -64,6 +66,12 @@ class Phases:
         way = self._grid, self._population, self.observer
         told = tell_boundary(way, self._experiment, self._task, paradigm)
         return {"boundary": told} if told else {}
+
+    def tell_subgraphs(self, round: int) -> dict[str, Any]:
+        """What subgraphs.json says, of as many clients as evaluate after a round."""
+        way = self._grid, self._population, self.observer
+        places = self._judges(round, len(self._population.nodes))
+        return tell_subgraphs(way, self._experiment, {**self._task, "round": round}, places)
 
     def train(
         self, round: int, model: Tensors, statistics: Tensors, seconds: Timed
@@ -135,23 +143,25 @@ class Phases:
         nodes = self._population.nodes
         members = [nodes[position] for position in self._judges(round, len(nodes))]
         self._population.ask(members)
-        record, size = self._envelope(round, groups, asked or {})
-        result = Evaluated(bytes_down=size * len(members))
+        made = self._requests(round, members, groups, asked or {})
+        result = Evaluated(bytes_down=made.size)
         sums: dict[int, dict[str, float]] = {}
-        requests: dict[int, RecordDict] = dict.fromkeys(members, record)
+        requests, group = made.records, str(round)
         deadline = self._experiment.server.deadline + longer
-        watch = watch_for(self.observer, what, self._population.name, size)
+        watch = watch_for(self.observer, what, self._population.name, made.largest)
         again = self.rest.supply(requests)
-        for reply in exchange(self._grid, requests, "evaluate", str(round), deadline, watch, again):
+        for reply in exchange(self._grid, requests, "evaluate", group, deadline, watch, again):
             try:
-                header, _ = open_reply(reply)
+                header, blob = open_reply(reply)
                 result.bytes_up += record_bytes(reply.content) if reply.content else 0
+                if asked:
+                    result.statistics[self._population.name(reply.node)] = read_statistics(blob)
                 sums[reply.node] = read_metrics(header.get("metrics", {}))
             except UpdateRefused as refusal:
                 status = "refused" if reply.outcome == "ok" else reply.outcome
                 name = self._population.name(reply.node)
                 result.failures.append(row_of(name, status, str(refusal)))
-        release(record)
+        made.release()
         result.bytes_down += self.rest.take_bytes()
         result.sums = [(self._population.name(n), sums[n]) for n in members if n in sums]
         return result
@@ -170,12 +180,11 @@ class Phases:
     ) -> tuple[TrainedRound, int]:
         told = self.sums.told(statistics)
         groups = {"model": model, "statistics": told, "context": cohort.context}
-        made = self._requests(round, members, groups, {"config": dict(cohort.config)})
-        requests = {node: record for node, (record, _) in made.items()}
-        size = max((size for _, size in made.values()), default=0)
-        result = TrainedRound(bytes_down=sum(size for _, size in made.values()))
-        for record in list(requests.values())[:1]:
-            self._share(record, model)
+        asked = {"config": dict(cohort.config)}
+        made = self._requests(round, members, groups, asked, self.peers)
+        requests, result = made.records, TrainedRound(bytes_down=made.size)
+        if made.common is not None:
+            self._share(made.common, model)
         deadline = self._experiment.server.deadline
         sums: list[Mapping[str, float]] = []
         places = dict(zip(members, cohort.positions, strict=True))
@@ -184,7 +193,7 @@ class Phases:
         self._driver.begin(round, returned)
         if self.peers:
             self.peers.begin()
-        watch = watch_for(self.observer, f"round {round}", self._population.name, size)
+        watch = watch_for(self.observer, f"round {round}", self._population.name, made.largest)
         with InOrder(members, folder=self.spool) as order:
             again = self.rest.supply(requests)
             replies = exchange(self._grid, requests, "train", str(round), deadline, watch, again)
@@ -203,8 +212,7 @@ class Phases:
                 if enough:
                     replies.close()
                     break
-        for record in requests.values():
-            release(record)
+        made.release()
         result.bytes_down += self.rest.take_bytes()
         self._spare(members, result)
         place = {self._population.name(node): turn for turn, node in enumerate(members)}
@@ -270,24 +278,11 @@ class Phases:
         members: list[int],
         groups: Mapping[str, Tensors],
         asked: Mapping[str, Any],
-    ) -> dict[int, tuple[RecordDict, int]]:
-        """The cohort's messages and their bytes: one for all, unless each is lent other tensors."""
-        names = [self._population.name(node) for node in members]
-        lent = self.peers.told(names, groups["model"]) if self.peers else {}
-        if not lent:
-            return dict.fromkeys(members, self._envelope(round, groups, asked))
-        return {
-            node: self._envelope(round, {**groups, **lent[name]}, asked)
-            for node, name in zip(members, names, strict=True)
-        }
-
-    def _envelope(
-        self, round: int, groups: Mapping[str, Tensors], asked: Mapping[str, Any]
-    ) -> tuple[RecordDict, int]:
+        peers: Peers | None = None,
+    ) -> Requests:
         header = {**self._task, **self.rest.header, "round": round, "config": {}, **asked}
-        filled = {group: tensors for group, tensors in groups.items() if tensors}
-        record = Envelope(header, filled).to_record(pack_to_share)
-        return record, record_bytes(record)
+        named = {node: self._population.name(node) for node in members}
+        return make_requests(header, groups, named, self._driver.models, peers)
 
     def _share(self, record: RecordDict, model: Tensors) -> None:
         """Have `model` be as it lies in the message to the cohort, so that it is in memory once."""

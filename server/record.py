@@ -18,11 +18,9 @@ from typing import Any
 
 from ..errors import BadInput
 from ..experiment import Experiment
-from ..gain import FILE as GAIN_FILE
-from ..gain import read_told
 from ..processes import replacing
 from ..result import EXPERIMENT_FILE, OVER, read_environment, run_status
-from ..rounds import read_records
+from ..rounds import read_object, read_records
 from ..tensors import Tensors, write_tensors
 from ..wire import version_of
 from .holding import LOCK, hold
@@ -153,6 +151,10 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def clusters(self) -> Path:
+        return self.path / "clusters"
+
+    @property
     def model(self) -> Path:
         return self.path / "model.safetensors"
 
@@ -172,15 +174,18 @@ class RunFolder:
         where they are too many to be listed."""
         return frozenset(self._facts().get("names") or ())
 
-    @property
-    def compared_model(self) -> str:
-        """The hash of the model that gain.json tells of; empty without one."""
-        told = read_told(self.path)
+    def model_told_of(self, name: str) -> str:
+        """The hash of the model that a file such as gain.json tells of; empty without one."""
+        told = read_object(self.path / name)
         return str(told.get("model_sha256")) if told else ""
 
-    def write_gain(self, told: Mapping[str, Any]) -> None:
-        """Write gain.json."""
-        write_text(self.path / GAIN_FILE, json.dumps(told, indent=1, allow_nan=False) + "\n")
+    def has_told(self, name: str) -> bool:
+        """Whether such a file is there."""
+        return read_object(self.path / name) is not None
+
+    def write_told(self, name: str, told: Mapping[str, Any]) -> None:
+        """Write such a file."""
+        write_text(self.path / name, json.dumps(told, indent=1, allow_nan=False) + "\n")
 
     def write_environment(self, facts: Mapping[str, Any]) -> None:
         """Where and with what the run ran, and `facts` beside it."""
@@ -221,7 +226,7 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what a killed server left half-written, and replies that waited on disk."""
-        for folder in (self.path, self.checkpoint):
+        for folder in (self.path, self.checkpoint, self.clusters):
             for left in folder.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
         for spool in self.path.glob(f"{SPOOL}*"):
@@ -249,6 +254,11 @@ class RunFolder:
         """Write model.safetensors; returns its sha256."""
         write_tensors(self.model, tensors)
         return hashlib.sha256(self.model.read_bytes()).hexdigest()
+
+    def write_cluster(self, number: int, tensors: Tensors) -> None:
+        """Write the model of one of several clusters of clients."""
+        self.clusters.mkdir(exist_ok=True)
+        write_tensors(self.clusters / f"{number}.safetensors", tensors)
 
 
 def _new_place(name: str) -> Path:

@@ -19,7 +19,14 @@ from ..rounds import (
     human_seconds,
     printable,
 )
-from . import report_clients, report_figures, report_gain
+from . import (
+    report_clients,
+    report_confusion,
+    report_embeddings,
+    report_figures,
+    report_gain,
+    report_subgraphs,
+)
 from .record import write_text
 from .report_figures import Figure
 from .report_page import render
@@ -76,6 +83,9 @@ def _sections(result: Result) -> list[tuple[str, list[tuple[str, Figure]]]]:
         "Learning": report_figures.learning(records),
         "Clients": report_clients.clients(records),
         "Gain": report_gain.gains(result.gain),
+        "Confusion": report_confusion.confusions(result.confusion),
+        "Embeddings": report_embeddings.embedded(result.embeddings),
+        "Graphs": report_subgraphs.drawn(result.subgraphs),
         "Traffic": report_figures.traffic(records),
         "Time": report_figures.durations(records),
     }

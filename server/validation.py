@@ -92,6 +92,18 @@ def read_metrics(found: Any) -> dict[str, float]:
     return metrics
 
 
+def read_statistics(blob: Buffer) -> Tensors:
+    """What a client told beside its metrics; raises UpdateRefused for anything else."""
+    try:
+        groups = unpack_groups(blob)
+    except ValueError as error:
+        raise UpdateRefused(str(error)) from error
+    unknown = sorted(set(groups) - {"statistics"})
+    if unknown:
+        raise UpdateRefused(f"unknown group of tensors {unknown[0]!r}")
+    return groups.get("statistics", {})
+
+
 def check_statistics(total: Tensors, more: Tensors) -> None:
     """Raise UpdateRefused where a client's sums differ in name or shape from the others'."""
     if total and set(total) != set(more):

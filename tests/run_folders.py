@@ -84,6 +84,48 @@ def make_run(
     return folder
 
 
+def write_confusion(folder: Path, names: Sequence[str], classes: int) -> None:
+    """Write confusion.json; of the classes, one has a name that is an attack, and of one there are
+    no examples."""
+    draw = random.Random(classes)
+    rows = []
+    for name in names:
+        pairs = {(k, k): draw.randint(5, 60) for k in range(1, classes)}
+        pairs |= {(k, draw.randrange(k)): draw.randint(1, 9) for k in range(1, classes)}
+        counts = [[*pair, count] for pair, count in sorted(pairs.items())]
+        examples = sum(pairs.values())
+        rows.append({"client": name, "examples": examples, "counts": counts})
+    told = {"classes": [*(f"class {k}" for k in range(classes - 1)), HOSTILE], "clients": rows}
+    (folder / "confusion.json").write_text(json.dumps(told | {"failures": []}))
+
+
+def write_embeddings(folder: Path, classes: int) -> None:
+    """Write embeddings.json; a class has a name that is an attack."""
+    draw = random.Random(classes)
+    truth = [draw.randrange(classes) for _ in range(200)]
+    told = {
+        "classes": [HOSTILE, *(f"class {k}" for k in range(1, classes))],
+        "points": [[draw.gauss(code, 1.0), draw.gauss(-code, 1.0)] for code in truth],
+        "truth": truth,
+        "told": [draw.choice([code, 0]) for code in truth],
+        **{"explained": [0.5, 0.25], "width": 16, "examples": 300},
+    }
+    (folder / "embeddings.json").write_text(json.dumps(told))
+
+
+def write_subgraphs(folder: Path, names: Sequence[str], classes: int) -> None:
+    """Write subgraphs.json; a class has a name that is an attack, and the last client tells none."""
+    draw = random.Random(classes)
+    rows = []
+    for name in names:
+        edges = sorted({(k, draw.randrange(k + 1, 40)) for k in range(39) for _ in range(2)})
+        codes = [draw.randrange(-1, classes) for _ in range(40)] if name != names[-1] else None
+        row = {"client": name, "examples": 90, "links": 300, "nodes": [40], "codes": codes}
+        rows.append({**row, "edges": edges})
+    told = {"of": "nodes", "classes": [HOSTILE, *(f"class {k}" for k in range(1, classes))]}
+    (folder / "subgraphs.json").write_text(json.dumps(told | {"clients": rows, "failures": []}))
+
+
 def write_records(folder: Path, records: Sequence[dict[str, Any]]) -> None:
     """Write metrics.jsonl as the server does, one line a round."""
     lines = "".join(json.dumps(record) + "\n" for record in records)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from run_folders import make_run
+from run_folders import HOSTILE, make_run, write_confusion, write_embeddings, write_subgraphs
 
 from umbel.server.report import write_report
 
@@ -50,18 +50,38 @@ class Visit:
         self.page.wait_for_selector("body[data-drawn]", state="attached", timeout=60_000)
 
 
+def _choose_another_client(visit: Visit) -> None:
+    """The figure of each client's confusion shows what belongs to the name that was chosen."""
+    shown = """() => { const t = document.getElementById("confusion-1").data[0];
+      return JSON.stringify(t.type === "bar" ? t.x : t.z); }"""
+    first = visit.page.evaluate(shown)
+    menu = visit.page.locator("#confusion-1 .updatemenu-header")
+    menu.click()
+    visit.page.locator("#confusion-1 .updatemenu-dropdown-button").nth(1).click()
+    visit.page.wait_for_function(f"({shown})() !== {first!r}")
+    assert "client-" in (menu.text_content() or "")
+
+
 @pytest.mark.parametrize("clients", [3, 40, 300])
 def test_a_report_draws_every_plot_and_asks_for_nothing(
     browser: Browser, tmp_path: Path, clients: int
 ) -> None:
-    report = write_report(make_run(tmp_path, clients=clients, rounds=5, hostile=True))
+    folder = make_run(tmp_path, clients=clients, rounds=5, hostile=True)
+    names = [HOSTILE, *(f"client-{index}" for index in range(min(clients, 100) - 1))]
+    classes = {3: 12, 40: 25, 300: 40}[clients]
+    write_confusion(folder, names, classes)
+    write_embeddings(folder, classes)
+    write_subgraphs(folder, names, classes)
+    report = write_report(folder)
     visit = Visit(browser, report)
     assert visit.errors == []
     assert visit.requests == [report.as_uri()]
     places = visit.page.locator("figure.card")
-    assert places.count() == 8
+    assert places.count() == 12
     drawn = places.filter(has=visit.page.locator(".cartesianlayer .trace, .cartesianlayer .hm"))
-    assert drawn.count() == 8
+    assert drawn.count() == 12
+    _choose_another_client(visit)
+    assert visit.errors == [] and visit.requests == [report.as_uri()]
     assert visit.page.title() == "digits - umbel report"
     visit.page.close()
 

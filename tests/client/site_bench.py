@@ -41,9 +41,15 @@ def model(of: Experiment) -> dict:
 class SiteBench:
     """Asks a site, and gives its reply's envelope; `raw` is the last reply itself."""
 
-    def __init__(self, folder, policy: dict | None = None, examples: int = EXAMPLES) -> None:
+    def __init__(
+        self,
+        folder,
+        policy: dict | None = None,
+        examples: int = EXAMPLES,
+        held: Shard | None = None,
+    ) -> None:
         site = Site("", folder / "state", policy=Policy(**(policy or {})))
-        self.app = make_site_app(site, shard(examples))
+        self.app = make_site_app(site, shard(examples) if held is None else held)
         self.message: Message | None = None
         self.raw: Message | None = None
 

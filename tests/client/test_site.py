@@ -129,6 +129,26 @@ def test_training_alone_for_the_transfer_gain_is_held_to_the_policy(tmp_path, po
         SiteBench(tmp_path).ask("evaluate", head, {"model": model(of)})
 
 
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"leave": {"statistics": ["labels"]}}, "confusion, sent beside the model, is not among"),
+        ({"leave": {"clip_norm": 1.0, "noise_multiplier": 1.0, "metrics": True}}, "is not among"),
+        ({"leave": {"metrics": False}}, "metrics do not leave"),
+        ({"leave": {"sizes": "rounded"}}, r"tell how many examples there are \(leave.sizes\)"),
+        ({"limits": {"min_examples": 50}}, r"of fewer than limits.min_examples \(50\)"),
+    ],
+)
+def test_counts_by_class_leave_only_where_the_policy_lets_them(tmp_path, policy, reason):
+    told = SiteBench(tmp_path).evaluate(confusion=True)
+    counts = told.groups["statistics"]["confusion"]
+    held_out = round(0.2 * EXAMPLES)
+    assert counts[:, 2].sum() == told.header["metrics"]["examples"] == held_out
+    assert set(told.header["metrics"]) == {"examples"}
+    with pytest.raises(Declined, match=reason):
+        SiteBench(tmp_path, policy).evaluate(confusion=True)
+
+
 def test_metrics_stay_where_the_policy_says_so(tmp_path):
     site = SiteBench(tmp_path, {"leave": {"metrics": False}})
     assert site.train().header["metrics"] == {}

@@ -27,6 +27,7 @@ def pretrained(lab, **model):
         model={**model, "weights": str(weights)},
         paradigm={"name": "finetune", "train": "head"},
         strategy={"name": "fedadam"},
+        evaluation={"every": 2, "confusion": True},
     )
 
 
@@ -35,6 +36,13 @@ def gains(lab, run):
     told = json.loads((lab.folder / run / "gain.json").read_text())
     assert [row["client"] for row in told["clients"]] == ["client-0", "client-1"]
     return told["clients"]
+
+
+def confusion(lab, run):
+    """confusion.json but for the messages' bytes, which hold the run's name."""
+    told = json.loads((lab.folder / run / "confusion.json").read_text())
+    assert [row["client"] for row in told["clients"]] == ["client-0", "client-1"]
+    return {key: value for key, value in told.items() if not key.startswith("bytes")}
 
 
 def test_same_bits_as_simulation_and_the_rest_goes_once(lab):
@@ -47,6 +55,8 @@ def test_same_bits_as_simulation_and_the_rest_goes_once(lab):
     result, said = lab.umbel("run", path, "--server", address, "--out", "first")
     assert result["model_sha256"] == expected
     assert gains(lab, "first") == gains(lab, "calm") and "transfer gain in accuracy" in said
+    assert confusion(lab, "first") == confusion(lab, "calm")
+    assert "confusion of classes: told by 2 clients" in said
     first, second, _ = (record["bytes_down"] for record in lab.records("first"))
     assert first > second + 2 * 64 * 8 * 4
     # They keep it: the next run sends the head alone.
@@ -74,6 +84,7 @@ def test_workers(lab):
     options = ("--set", "simulation.workers=2")
     assert lab.umbel("simulate", path, *options, "--out", "run")[0]["model_sha256"] == expected
     assert gains(lab, "run") == gains(lab, "calm")
+    assert confusion(lab, "run") == confusion(lab, "calm")
 
 
 def test_weights_that_are_not_there_are_refused_before_anything_starts(lab):

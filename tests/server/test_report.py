@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import HOSTILE, make_record, make_run, write_records
+from run_folders import (
+    HOSTILE,
+    make_record,
+    make_run,
+    write_confusion,
+    write_records,
+    write_subgraphs,
+)
 
 from umbel.errors import BadInput
 from umbel.result import Result
+from umbel.rounds import natural
 from umbel.server.report import write_report
 from umbel.server.report_clients import clients, quantile, unique_labels
 from umbel.server.report_page import json_block
@@ -56,6 +64,65 @@ def test_every_plot_has_its_place_and_its_data(tmp_path: Path) -> None:
     ]
     summed = figures["traffic-1"]["data"][0]["y"]
     assert summed[-1] == 35_000 * (3 * 6 - 2)
+
+
+def test_confusion_of_classes(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, clients=3)
+    write_confusion(folder, [HOSTILE, "client-0", "client-1"], classes=4)
+    told = json.loads((folder / "confusion.json").read_text())
+    both, each = (plots(write_report(folder))[f"confusion-{k}"] for k in (0, 1))
+    assert "document.title='owned'" not in page_without_scripts(folder / "report.html")
+    [heat] = both["data"]
+    assert heat["text"] == Result.open(folder).confusion.total.tolist()
+    assert heat["z"][0] == [None] * 4, "of a class without examples there is no share"
+    assert heat["z"][1][1] == pytest.approx(heat["text"][1][1] / sum(heat["text"][1]), abs=1e-4)
+    assert heat["y"][:3] == ["class 0", "class 1", "class 2"]
+    buttons = each["layout"]["updatemenus"][0]["buttons"]
+    labels = [button["label"] for button in buttons]
+    assert labels[1:] == ["client-0", "client-1"] or labels[:2] == ["client-0", "client-1"]
+    assert all("<" not in label for label in [*labels, *heat["x"]])
+    [row] = [row for row in told["clients"] if row["client"] == "client-1"]
+    [button] = [button for button in buttons if button["label"] == "client-1"]
+    [matrix] = button["args"][0]["text"]
+    assert [matrix[true][said] for true, said, _ in row["counts"]] == [n for *_, n in row["counts"]]
+
+
+def test_parts_of_graphs(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, clients=3)
+    names = [HOSTILE, *(f"client-{k}" for k in range(13))]
+    write_subgraphs(folder, names, classes=4)
+    figure = plots(write_report(folder))["graphs-0"]
+    assert "document.title='owned'" not in page_without_scripts(folder / "report.html")
+    found, shown = Result.open(folder).subgraphs, figure["layout"]["annotations"]
+    assert len(shown) == 12 and "2 more clients are in subgraphs.json" in page_without_scripts(
+        folder / "report.html"
+    )
+    titles = [note["text"] for note in shown]
+    first = titles[0].startswith("<b>client-0</b>") or titles[1].startswith("<b>client-0</b>")
+    assert first and not any("<script" in text for text in titles)
+    same = found.homophily("client-0")
+    assert any("40 of 90 nodes" in text and f"homophily {same:.2f}" in text for text in titles)
+    links, *nodes = figure["data"]
+    drawn = sorted(found.parts, key=natural)[:12]
+    assert len(links["x"]) == 3 * sum(len(found.parts[name].edges) for name in drawn)
+    assert sum(len(trace["x"]) for trace in nodes) == 12 * 40
+    assert [trace["name"] for trace in nodes[1:]] == [
+        *(f"class {k}" for k in range(1, 4)),
+        "no class told",
+    ]
+    told = sum(int((found.parts[name].y == 1).sum()) for name in drawn)
+    assert len(nodes[1]["x"]) == told
+
+
+def test_of_many_classes_the_commonest_mistakes_are_shown(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, clients=3)
+    write_confusion(folder, ["client-0"], classes=31)
+    figures = plots(write_report(folder))
+    assert "confusion-1" not in figures, "one client is all of them"
+    [bars] = figures["confusion-0"]["data"]
+    [row] = json.loads((folder / "confusion.json").read_text())["clients"]
+    wrong = sorted((n for true, said, n in row["counts"] if true != said), reverse=True)
+    assert bars["x"] == wrong[:20] and all(" told as " in text for text in bars["y"])
 
 
 def test_hostile_names_and_reasons_stay_text(tmp_path: Path) -> None:

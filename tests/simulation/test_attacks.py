@@ -28,6 +28,9 @@ from umbel.simulation.attacks import (
 from umbel.simulation.engine import simulate
 from umbel.strategies import Chain, Quantise, Strategy
 
+PATIENT = {"wait": 240}
+"""Ray takes its time to start where much else goes on."""
+
 IMAGES = Schema("classification", (4, 4), "uint8", ("a", "b", "c"))
 
 
@@ -162,7 +165,7 @@ def test_an_attacked_run_is_the_same_on_ray(tmp_path):
     for name in ("alie", "label_flip"):
         attack = {"name": name, "clients": 2}
         one = simulate(experiment(attack), out=tmp_path / f"{name}-one")
-        ray = experiment(attack, simulation={"engine": "ray"})
+        ray = experiment(attack, simulation={"engine": "ray"}, server=PATIENT)
         assert simulate(ray, out=tmp_path / f"{name}-ray").sha256 == one.sha256
 
 

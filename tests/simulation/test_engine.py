@@ -68,7 +68,8 @@ def test_ray_gives_the_same_bytes_and_leaves_standard_output_alone(
     tmp_path: Path, undisturbed: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray")
-    wanted = experiment(simulation={"engine": "ray", "workers": 2})
+    # Ray takes its time to start where much else goes on.
+    wanted = experiment(simulation={"engine": "ray", "workers": 2}, server={"wait": 240})
     result = simulate(wanted, out=tmp_path / "run")
     assert result.sha256 == undisturbed
     assert capfd.readouterr().out == ""

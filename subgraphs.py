@@ -1,0 +1,97 @@
+"""Parts of the graphs of a run's clients, as these showed them to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UmbelError
+from .rounds import printable, read_object
+
+if TYPE_CHECKING:
+    from .data.subgraphs import Subgraph
+
+FILE = "subgraphs.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Subgraphs:
+    """Parts of clients' graphs: the edges between some nodes, without features.
+
+    Args:
+        of: what a client's examples are, "nodes" of one graph or "graphs" of a set.
+        classes: their names, in the order of their codes.
+        parts: by client; the class codes in a part are -1 where they are not told.
+        left_out: those that were asked and did not tell, and why. Names and texts come from
+            clients: untrusted.
+
+    >>> row = {"client": "a", "examples": 9, "links": 8, "nodes": [3], "edges": [[0, 1], [1, 2]]}
+    >>> told = {"of": "nodes", "classes": ["x", "y"], "failures": [], "clients": [row]}
+    >>> shown = Subgraphs.of_file({**told, "clients": [{**row, "codes": [0, 0, 1]}]})
+    >>> shown.parts["a"].edges.tolist(), shown.homophily("a")
+    ([[0, 1], [1, 2]], 0.5)
+    """
+
+    of: str
+    classes: tuple[str, ...]
+    parts: Mapping[str, Subgraph]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    def homophily(self, client: str) -> float | None:
+        """The share of the edges shown whose ends are of the same class, of those whose ends both
+        have one (Zhu et al. 2020, arXiv 2006.11468, definition 1); None without such edges, and of
+        graphs that are examples themselves."""
+        ends = self.parts[client].y[self.parts[client].edges]
+        known = ends[(ends >= 0).all(axis=1)]
+        if self.of == "graphs" or not len(known):
+            return None
+        return float((known[:, 0] == known[:, 1]).mean())
+
+    @property
+    def summary(self) -> str:
+        """Who showed one, in one line."""
+        clients = len(self.parts)
+        said = f"parts of graphs: shown by {clients} client" + ("s" if clients != 1 else "")
+        if not self.left_out:
+            return said
+        client, reason = self.left_out[0]
+        why = f"({printable(client, 60)}: {printable(reason)})"
+        return f"{said}; {len(self.left_out)} left out {why}"
+
+    @classmethod
+    def of_file(cls, told: Mapping[str, Any]) -> Subgraphs:
+        """What subgraphs.json holds; raises LookupError, TypeError or ValueError if it is not
+        so."""
+        classes = tuple(map(str, told["classes"]))
+        parts = {str(row["client"]): _part(row, len(classes)) for row in told["clients"]}
+        left_out = tuple((row["client"], row["reason"]) for row in told["failures"])
+        return cls(str(told["of"]), classes, parts, left_out)
+
+
+def _part(row: Mapping[str, Any], classes: int) -> Subgraph:
+    import numpy as np
+
+    from .data.subgraphs import Subgraph
+
+    nodes, codes = np.array(row["nodes"], np.int64), row["codes"]
+    edges = np.array(row["edges"], np.int64).reshape(-1, 2)
+    y = np.full(nodes.sum(), -1) if codes is None else np.array(codes, np.int64)
+    if y.shape != (nodes.sum(),) or not ((y >= -1) & (y < classes)).all():
+        raise ValueError("a node has no class code")
+    if not ((edges >= 0) & (edges < len(y))).all():
+        raise ValueError("an edge leads to a node that is not there")
+    return Subgraph(nodes, edges, y, int(row["examples"]), int(row["links"]))
+
+
+def read_subgraphs(folder: Path) -> Subgraphs | None:
+    """A run folder's subgraphs.json, None where there is none; raises UmbelError for a damaged
+    one."""
+    told = read_object(folder / FILE)
+    if told is None:
+        return None
+    try:
+        return Subgraphs.of_file(told)
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise UmbelError(f"{folder / FILE}: is damaged ({error!r}); remove it") from error
