@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UmbelError
-from .rounds import printable, read_object
+from .told import LeftOut, count_of, left_out_of, missing_of, read_told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +34,7 @@ class Confusion:
 
     classes: tuple[str, ...]
     counts: Mapping[str, Sequence[Sequence[int]]]
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: LeftOut = ()
 
     def of(self, client: str) -> np.ndarray:
         """A client's examples (classes, classes) by true class and told class, int64; raises
@@ -60,20 +59,15 @@ class Confusion:
     @property
     def summary(self) -> str:
         """Who told it, in one line."""
-        clients = len(self.counts)
-        said = f"confusion of classes: told by {clients} client" + ("s" if clients != 1 else "")
-        if not self.left_out:
-            return said
-        client, reason = self.left_out[0]
-        why = f"({printable(client, 60)}: {printable(reason)})"
-        return f"{said}; {len(self.left_out)} left out {why}"
+        missing = missing_of(self.left_out)
+        return f"confusion of classes: told by {count_of(self.counts)}{missing}"
 
     @classmethod
     def of_file(cls, told: Mapping[str, Any]) -> Confusion:
         """What confusion.json holds; raises LookupError, TypeError or ValueError if it is not
         so."""
         counts = {row["client"]: row["counts"] for row in told["clients"]}
-        left_out = tuple((row["client"], row["reason"]) for row in told["failures"])
+        left_out = left_out_of(told)
         confusion = cls(tuple(told["classes"]), counts, left_out)
         confusion.total  # noqa: B018  # Reads every row.
         return confusion
@@ -82,10 +76,4 @@ class Confusion:
 def read_confusion(folder: Path) -> Confusion | None:
     """A run folder's confusion.json, None where there is none; raises UmbelError for a damaged
     one."""
-    told = read_object(folder / FILE)
-    if told is None:
-        return None
-    try:
-        return Confusion.of_file(told)
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise UmbelError(f"{folder / FILE}: is damaged ({error!r}); remove it") from error
+    return read_told(folder / FILE, Confusion.of_file)

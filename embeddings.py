@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UmbelError
-from .rounds import read_object
+from .told import read_told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +62,4 @@ class Embeddings:
 def read_embeddings(folder: Path) -> Embeddings | None:
     """A run folder's embeddings.json, None where there is none; raises UmbelError for a damaged
     one."""
-    told = read_object(folder / FILE)
-    if told is None:
-        return None
-    try:
-        return Embeddings.of_file(told)
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise UmbelError(f"{folder / FILE}: is damaged ({error!r}); remove it") from error
+    return read_told(folder / FILE, Embeddings.of_file)

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
-from .errors import UmbelError
-from .rounds import headline_metric, natural, printable, read_object, smaller_is_better
+from .rounds import headline_metric, natural, printable, smaller_is_better
+from .told import LeftOut, count_of, left_out_of, missing_of, read_told, reason_of
 
 FILE = "gain.json"
 
@@ -68,7 +68,7 @@ class Gain:
 
     metric: str
     scores: Mapping[str, Scores]
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: LeftOut = ()
 
     def over(self, model: Without) -> dict[str, float]:
         """By client, how much better the run's model is than `alone` or `untouched`; below 0
@@ -95,12 +95,11 @@ class Gain:
     def summary(self) -> str:
         """The mean gains in one line."""
         if not self.scores:
-            return f"transfer gain: no client told it{_reasons(self.left_out)}"
+            return f"transfer gain: no client told it{reason_of(self.left_out)}"
         means = " and ".join(f"{self.mean(m) or 0.0:+.4f} over {w}" for m, w in WORDS.items())
-        out = len(self.left_out)
-        missing = f"; {out} left out{_reasons(self.left_out)}" if out else ""
+        missing = missing_of(self.left_out)
         shown = printable(self.metric, 40)
-        return f"transfer gain in {shown}, mean of {_count(self.scores)}: {means}{missing}"
+        return f"transfer gain in {shown}, mean of {count_of(self.scores)}: {means}{missing}"
 
     @property
     def warning(self) -> str:
@@ -116,7 +115,7 @@ class Gain:
 
         named = ", ".join(told(client) for client in self.hurt[:NAMED])
         more = len(self.hurt) - NAMED
-        return f"transfer hurts {len(self.hurt)} of {_count(self.scores)}: {named}" + (
+        return f"transfer hurts {len(self.hurt)} of {count_of(self.scores)}: {named}" + (
             f", and {more} more" if more > 0 else ""
         )
 
@@ -125,7 +124,7 @@ class Gain:
         """What gain.json holds; raises LookupError, TypeError or AttributeError if it is not so."""
         rows: Sequence[Mapping[str, Any]] = told["clients"]
         scores = {row["client"]: {model: row[model] for model in MODELS} for row in rows}
-        left_out = tuple((row["client"], row["reason"]) for row in told["failures"])
+        left_out = left_out_of(told)
         gain = cls(told["metric"], scores, left_out)
         for model in WORDS:
             gain.over(model)
@@ -144,21 +143,4 @@ def metric_of(names: Sequence[str]) -> str:
 
 def read_gain(folder: Path) -> Gain | None:
     """A run folder's gain.json, None where there is none; raises UmbelError for a damaged one."""
-    told = read_object(folder / FILE)
-    if told is None:
-        return None
-    try:
-        return Gain.of(told)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise UmbelError(f"{folder / FILE}: is damaged ({error!r}); remove it") from error
-
-
-def _count(clients: Mapping[str, Any]) -> str:
-    return f"{len(clients)} client" + ("s" if len(clients) != 1 else "")
-
-
-def _reasons(left_out: Sequence[tuple[str, str]]) -> str:
-    if not left_out:
-        return ""
-    client, reason = left_out[0]
-    return f" ({printable(client, 60)}: {printable(reason)})"
+    return read_told(folder / FILE, Gain.of)

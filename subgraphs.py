@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UmbelError
-from .rounds import printable, read_object
+from .told import LeftOut, count_of, left_out_of, missing_of, read_told
 
 if TYPE_CHECKING:
     from .data.subgraphs import Subgraph
@@ -37,7 +36,7 @@ class Subgraphs:
     of: str
     classes: tuple[str, ...]
     parts: Mapping[str, Subgraph]
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: LeftOut = ()
 
     def homophily(self, client: str) -> float | None:
         """The share of the edges shown whose ends are of the same class, of those whose ends both
@@ -52,13 +51,7 @@ class Subgraphs:
     @property
     def summary(self) -> str:
         """Who showed one, in one line."""
-        clients = len(self.parts)
-        said = f"parts of graphs: shown by {clients} client" + ("s" if clients != 1 else "")
-        if not self.left_out:
-            return said
-        client, reason = self.left_out[0]
-        why = f"({printable(client, 60)}: {printable(reason)})"
-        return f"{said}; {len(self.left_out)} left out {why}"
+        return f"parts of graphs: shown by {count_of(self.parts)}{missing_of(self.left_out)}"
 
     @classmethod
     def of_file(cls, told: Mapping[str, Any]) -> Subgraphs:
@@ -66,7 +59,7 @@ class Subgraphs:
         so."""
         classes = tuple(map(str, told["classes"]))
         parts = {str(row["client"]): _part(row, len(classes)) for row in told["clients"]}
-        left_out = tuple((row["client"], row["reason"]) for row in told["failures"])
+        left_out = left_out_of(told)
         return cls(str(told["of"]), classes, parts, left_out)
 
 
@@ -88,10 +81,4 @@ def _part(row: Mapping[str, Any], classes: int) -> Subgraph:
 def read_subgraphs(folder: Path) -> Subgraphs | None:
     """A run folder's subgraphs.json, None where there is none; raises UmbelError for a damaged
     one."""
-    told = read_object(folder / FILE)
-    if told is None:
-        return None
-    try:
-        return Subgraphs.of_file(told)
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise UmbelError(f"{folder / FILE}: is damaged ({error!r}); remove it") from error
+    return read_told(folder / FILE, Subgraphs.of_file)

@@ -8,6 +8,7 @@ from ..errors import BadInput
 from ..randomness import numpy_generator
 from ..registry import nearest
 from .pool import Overlapping, Partition, Pool
+from .rows import not_across
 
 
 def bipartite(pool: Pool, *, shared: str) -> Partition:
@@ -27,12 +28,8 @@ def bipartite(pool: Pool, *, shared: str) -> Partition:
             f"{nearest(shared, pool.names)}"
         )
     common = pool.labels == pool.names.index(shared)
-    within = int((common[pool.edges].sum(axis=1) != 1).sum())
-    if within:
-        raise BadInput(
-            f"data.partition: bipartite: {within} of {len(pool.edges)} edges are not between "
-            f"{shared} and another class"
-        )
+    if fault := not_across(pool.edges, common, shared):
+        raise BadInput(f"data.partition: bipartite: {fault}")
     others = np.flatnonzero(~common)
     if len(others) < pool.clients:
         raise BadInput(

@@ -100,6 +100,17 @@ def edges_between(edges: np.ndarray, rows: np.ndarray, count: int) -> tuple[np.n
     return kept[order], pairs[order]
 
 
+def not_across(edges: np.ndarray, chosen: np.ndarray, kind: str) -> str:
+    """How many edges (m, 2) do not lead from a node that is `chosen` (n,), of the class `kind`, to
+    one that is not; empty where all do.
+
+    >>> not_across(np.array([[0, 1], [1, 2]]), np.array([True, False, False]), "film")
+    '1 of 2 edges are not between film and another class'
+    """
+    count = int((chosen[edges].sum(axis=1) != 1).sum())
+    return f"{count} of {len(edges)} edges are not between {kind} and another class" * bool(count)
+
+
 def parted(
     arrays: Arrays, rest: list[int], held: list[int]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

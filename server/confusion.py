@@ -10,7 +10,7 @@ import torch
 from ..errors import UpdateRefused
 from ..messages import CONFUSION
 from ..tensors import Tensors
-from .outcomes import failure_rows
+from .outcomes import believed, failure_rows
 from .phases import Phases
 
 
@@ -28,20 +28,17 @@ def measure_confusion(
     """
     groups, asked = {"model": model}, {CONFUSION: True}
     judged = phases.judge("the confusion of classes", round, groups, asked)
-    failures = {row["client"]: (row["status"], row["reason"]) for row in judged.failures}
-    clients = []
-    for client, _ in judged.sums:
-        try:
-            counts = read_counts(judged.statistics[client], len(classes), max_examples)
-        except UpdateRefused as refusal:
-            failures[client] = ("refused", str(refusal))
-        else:
-            examples = sum(count for *_, count in counts)
-            clients.append({"client": client, "examples": examples, "counts": counts})
+    told = judged.statistics
+    found, failures = believed(
+        judged, lambda client, _: read_counts(told[client], len(classes), max_examples)
+    )
     return {
         "round": round,
         "classes": list(classes),
-        "clients": clients,
+        "clients": [
+            {"client": client, "examples": sum(row[-1] for row in counts), "counts": counts}
+            for client, counts in found.items()
+        ],
         "failures": failure_rows(failures),
         "bytes_up": judged.bytes_up,
         "bytes_down": judged.bytes_down,

@@ -15,7 +15,7 @@ from ..rounds import phases as seconds_of
 from ..schema import Schema
 from ..tensors import Tensors
 from .evaluation import means
-from .outcomes import failure_rows
+from .outcomes import believed, failure_rows
 from .phases import Phases
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ def measure_gain(
     spent = sum(seconds_of(record).get("train", 0.0) for record in records)
     groups = {"model": models[0], START: models[1]}
     judged = phases.judge("the transfer gain", round, groups, {GAIN: True}, spent)
-    failures = {row["client"]: (row["status"], row["reason"]) for row in judged.failures}
-    clients: dict[str, dict[str, Any]] = {}
-    for client, sums in judged.sums:
-        try:
-            clients[client] = read_scores(sums, max_examples)
-        except UpdateRefused as refusal:
-            failures[client] = ("refused", str(refusal))
+    clients, failures = believed(judged, lambda _, sums: read_scores(sums, max_examples))
     usual = _usual([scores[RUN] for scores in clients.values()])
     for client in [c for c, scores in clients.items() if frozenset(scores[RUN]) != usual]:
         del clients[client]

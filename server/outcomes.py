@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from ..errors import UpdateRefused
 from ..rounds import natural
 from ..tensors import Tensors
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -58,6 +61,25 @@ def failure_rows(failures: Mapping[str, tuple[str, str]]) -> list[dict[str, str]
         {"client": client, "status": failures[client][0], "reason": failures[client][1]}
         for client in sorted(failures, key=natural)
     ]
+
+
+def believed(
+    judged: Evaluated, read: Callable[[str, Mapping[str, float]], Found]
+) -> tuple[dict[str, Found], dict[str, tuple[str, str]]]:
+    """What is made of the clients' replies, and the statuses and reasons of those in vain.
+
+    Args:
+        judged: what an exchange gave.
+        read: makes something of a client, by its name and metric sums; raises UpdateRefused.
+    """
+    failures = {row["client"]: (row["status"], row["reason"]) for row in judged.failures}
+    found: dict[str, Found] = {}
+    for client, sums in judged.sums:
+        try:
+            found[client] = read(client, sums)
+        except UpdateRefused as refusal:
+            failures[client] = ("refused", str(refusal))
+    return found, failures
 
 
 def noised_by(records: Iterable[Mapping[str, Any]]) -> list[str]:

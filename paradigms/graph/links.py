@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ...data.rows import EDGE_X, EDGES
+from ...data.rows import EDGE_X, EDGES, not_across
 from ...data.shard import Shard
 from ...errors import BadInput
 from ...schema import Schema
@@ -96,13 +96,8 @@ class LinkPrediction:
         if not self._rank:
             return None
         ranked: np.ndarray = shard.arrays["y"] == class_code(shard.schema, self._rank)
-        edges = shard.arrays[EDGES]
-        within = int((ranked[edges].sum(axis=1) != 1).sum())
-        if within:
-            raise BadInput(
-                f"paradigm.rank: {shard.client}: {within} of {len(edges)} edges are not between "
-                f"{self._rank} and another class"
-            )
+        if fault := not_across(shard.arrays[EDGES], ranked, self._rank):
+            raise BadInput(f"paradigm.rank: {shard.client}: {fault}")
         return ranked
 
     def prepare(self, shard: Shard) -> Prepared:

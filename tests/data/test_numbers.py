@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graph_folder import folder
 from safetensors.numpy import load_file
 
 from umbel.data import load_dataset, read_shard
@@ -18,15 +19,12 @@ SET_NODES = "graph_id,id,mass\ng2,a,1\ng1,a,2\ng2,b,3\ng1,c,4\n"
 GRAPHS = "graph_id,label\ng1,0.25\ng2,\n"
 
 
-def folder(path: Path, **tables: str) -> str:
-    path.mkdir(exist_ok=True)
-    for name, text in tables.items():
-        (path / f"{name}.csv").write_text(text)
-    return f"{path}?numbers=true"
+def numbers(path: Path, **tables: str) -> str:
+    return f"{folder(path, **tables)}?numbers=true"
 
 
 def test_of_nodes(tmp_path: Path) -> None:
-    source = folder(tmp_path / "net", nodes=NODES, edges=EDGES)
+    source = numbers(tmp_path / "net", nodes=NODES, edges=EDGES)
     found = load_dataset(source)
     assert found.schema.task == "node-regression" and found.schema.classes == ()
     assert found.schema.features == ("age",)
@@ -44,10 +42,10 @@ def test_of_graphs(tmp_path: Path, told: str) -> None:
     if told == "nodes":
         lines = zip(SET_NODES.split(), ("label", "", "0.25", "", "0.25"), strict=True)
         tables = {"nodes": "\n".join(map(",".join, lines)) + "\n"}
-    found = load_dataset(folder(tmp_path, **tables))
+    found = load_dataset(numbers(tmp_path, **tables))
     assert found.schema.task == "graph-regression" and found.schema.classes == ()
-    numbers = [0.25, np.nan] if told == "graphs" else [np.nan, 0.25]
-    np.testing.assert_array_equal(found.train["target"], np.float32(numbers))
+    truth = [0.25, np.nan] if told == "graphs" else [np.nan, 0.25]
+    np.testing.assert_array_equal(found.train["target"], np.float32(truth))
     assert found.train["nodes"].tolist() == [2, 2] and "graph_id" not in found.schema.features
 
 
@@ -91,12 +89,12 @@ def test_of_molecules(tmp_path: Path) -> None:
 )
 def test_bad_numbers(tmp_path: Path, tables: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        load_dataset(folder(tmp_path, **tables))
+        load_dataset(numbers(tmp_path, **tables))
 
 
 def test_a_bad_option(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="numbers 'yes' is not true or false"):
-        load_dataset(folder(tmp_path, nodes=NODES).replace("true", "yes"))
+        load_dataset(numbers(tmp_path, nodes=NODES).replace("true", "yes"))
 
 
 def experiment(path: Path, source: str, **keys: str) -> str:
@@ -122,7 +120,7 @@ def test_nodes_from_the_command(umbel, tmp_path: Path) -> None:
     roles = np.repeat(["train", "test"], [60, 30])
     cells = ["" if row % 9 == 0 else f"{y[row]:.6f}" for row in range(90)]
     rows = (f"{k},{x[k, 0]:.6f},{x[k, 1]:.6f},{cells[k]},{roles[k]}" for k in range(90))
-    source = folder(tmp_path / "net", nodes="\n".join(["id,a,b,label,role", *rows]) + "\n")
+    source = numbers(tmp_path / "net", nodes="\n".join(["id,a,b,label,role", *rows]) + "\n")
     file = experiment(tmp_path / "numbers.toml", source)
     code, out, _ = umbel("simulate", file, "--out", str(tmp_path / "run"), "--json")
     assert code == 0
@@ -169,7 +167,7 @@ def test_molecules_from_the_command(umbel, tmp_path: Path) -> None:
 )
 def test_what_needs_classes_is_refused(umbel, tmp_path: Path, change: str, said: str) -> None:
     rows = "".join(f"{k},{k % 5},{k / 7:.3f}\n" for k in range(40))
-    source = folder(tmp_path / "net", nodes=f"id,a,label\n{rows}")
+    source = numbers(tmp_path / "net", nodes=f"id,a,label\n{rows}")
     file = experiment(tmp_path / "numbers.toml", source)
     code, _, err = umbel("simulate", file, "--set", change, "--out", str(tmp_path / "run"))
     assert code == 2 and said in " ".join(err.split())

@@ -143,6 +143,21 @@ def changed(header=None, **groups) -> Callable[[Message, Message], Message]:
     return fault
 
 
+def asked_more(key: str, change: Callable[[Message, Message], Message]) -> Callable:
+    """Clients' app with what `change` makes of its replies where it is asked for `key`."""
+
+    def wrapped(app: Callable[..., Message]) -> Callable[..., Message]:
+        def answer(message: Message, context: object) -> Message:
+            reply = app(message, context)
+            evaluates = message.metadata.message_type == "evaluate" and reply.has_content()
+            asked = evaluates and envelope_of(message).header.get(key)
+            return change(message, reply) if asked else reply
+
+        return answer
+
+    return wrapped
+
+
 def raised(message: Message, reply: Message) -> Message:
     """A fault: the client's program failed."""
     return Message(Error(2, "RuntimeError: disk on fire"), reply_to=message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from faulty import envelope_of, raised
+from faulty import asked_more, envelope_of, raised
 from flwr.app import Message
 
 from umbel.confusion import read_confusion
@@ -15,23 +15,14 @@ ONE = [[0, 0, 1]]
 def telling(change):
     """The clients, with what `change(client index, counts)` makes of their counts by class."""
 
-    def wrapped(clients):
-        def answer(message, context):
-            reply = clients(message, context)
-            if message.metadata.message_type != "evaluate" or not reply.has_content():
-                return reply
-            if not envelope_of(message).header.get(CONFUSION):
-                return reply
-            honest = envelope_of(reply)
-            index = message.metadata.dst_node_id - 1
-            groups = change(index, honest.groups["statistics"][CONFUSION])
-            if groups is None:
-                return raised(message, reply)
-            return Message(Envelope(honest.header, groups).to_record(), reply_to=message)
+    def lie(message, reply):
+        honest, index = envelope_of(reply), message.metadata.dst_node_id - 1
+        groups = change(index, honest.groups["statistics"][CONFUSION])
+        if groups is None:
+            return raised(message, reply)
+        return Message(Envelope(honest.header, groups).to_record(), reply_to=message)
 
-        return answer
-
-    return wrapped
+    return asked_more(CONFUSION, lie)
 
 
 def told(rows, dtype=torch.int64):

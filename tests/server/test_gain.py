@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faulty import envelope_of, raised
+from faulty import asked_more, envelope_of, raised
 from flwr.app import Message
 
 from umbel.gain import read_gain
@@ -13,23 +13,14 @@ from umbel.messages import GAIN, Envelope
 def telling(change):
     """The clients, with one metrics table changed by `change(client index, table)`."""
 
-    def wrapped(clients):
-        def answer(message, context):
-            reply = clients(message, context)
-            if message.metadata.message_type != "evaluate" or not reply.has_content():
-                return reply
-            if not envelope_of(message).header.get(GAIN):
-                return reply
-            index = message.metadata.dst_node_id - 1
-            found = change(index, dict(envelope_of(reply).header["metrics"]))
-            if found is None:
-                return raised(message, reply)
-            header = {**envelope_of(reply).header, "metrics": found}
-            return Message(Envelope(header).to_record(), reply_to=message)
+    def lie(message, reply):
+        honest, index = envelope_of(reply), message.metadata.dst_node_id - 1
+        found = change(index, dict(honest.header["metrics"]))
+        if found is None:
+            return raised(message, reply)
+        return Message(Envelope({**honest.header, "metrics": found}).to_record(), reply_to=message)
 
-        return answer
-
-    return wrapped
+    return asked_more(GAIN, lie)
 
 
 LIES = {
