@@ -101,7 +101,11 @@ class Federation:
         """`docker-compose up -d`; returns when `run` has been started."""
         if experiment:
             self._environment["UMBEL_EXPERIMENT"] = experiment
-        self.compose("up", "-d", *options)
+        try:
+            self.compose("up", "-d", *options)
+        except AssertionError as failed:
+            failed.add_note(self.logs("superlink"))
+            raise
 
     def play(self, experiment: Path) -> None:
         """Have the clients that are there play another experiment over the same shards."""

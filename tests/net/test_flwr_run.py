@@ -8,11 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import umbel
+
 ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "examples" / "digits.toml"
 
 pytestmark = [
     pytest.mark.net,
@@ -45,10 +49,15 @@ def flower(tmp_path):
 
 
 def test_flwr_run_plays_the_demo(flower, tmp_path):
-    out = tmp_path / "run"
+    app = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["flwr"]["app"]
+    assert ROOT / app["config"]["experiment"] == DEMO
+    out, patient = tmp_path / "run", tmp_path / "patient.toml"
+    # Ray takes more than a minute to start on a machine that is busy with other tests.
+    patient.write_text(umbel.load(DEMO, ["server.wait=240"]).to_toml())
     command = [str(Path(sys.executable).with_name("flwr")), "run", str(ROOT), "--stream"]
-    command += ["--run-config", f'out="{out}"', "--federation-config", "num-supernodes=3"]
-    ended = subprocess.run(command, env=flower, capture_output=True, text=True, timeout=240)
+    command += ["--run-config", f'out="{out}" experiment="{patient}"']
+    command += ["--federation-config", "num-supernodes=3"]
+    ended = subprocess.run(command, env=flower, capture_output=True, text=True, timeout=400)
     assert (out / "model.safetensors").exists(), ended.stdout[-3000:] + ended.stderr[-3000:]
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["round"] == 10 and last["metrics"]["federated"]["accuracy"] > 0.9
