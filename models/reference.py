@@ -122,6 +122,7 @@ def cnn(
     *,
     channels: Sequence[int] = (32, 64),
     hidden: int = 512,
+    batch_norm: bool = False,
     size: int | None = None,
 ) -> nn.Module:
     """Two 5x5 convolutions with 2x2 pooling and a dense layer (1,663,370 parameters at 28x28).
@@ -129,7 +130,8 @@ def cnn(
     Paper: McMahan et al., 2017, arXiv 1602.05629
 
     Takes images of any size from 4x4, grey or colour; `size` is the side that they are brought to,
-    so that one model fits data of several sizes.
+    so that one model fits data of several sizes. `batch_norm` normalises what each convolution
+    makes, by channel (Ioffe and Szegedy 2015, arXiv 1502.03167).
 
     >>> schema = Schema("classification", (28, 28), "uint8", classes=tuple("0123456789"))
     >>> sum(tensor.numel() for tensor in cnn(schema).parameters())
@@ -143,15 +145,17 @@ def cnn(
         )
     colours = schema.shape[2] if len(schema.shape) == 3 else 1
     first, second = channels
-    # ReLU and pooling change places without changing a bit; pooled first, there is less to do.
+
+    def convolved(before: int, after: int) -> list[nn.Module]:
+        # ReLU and pooling change places without changing a bit; pooled first, there is less to do.
+        norm = [nn.BatchNorm2d(after)] if batch_norm else []
+        convolution = nn.Conv2d(before, after, kernel_size=5, padding=2)
+        return [convolution, *norm, nn.MaxPool2d(2), nn.ReLU()]
+
     body = nn.Sequential(
         *_resized(size),
-        nn.Conv2d(colours, first, kernel_size=5, padding=2),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(first, second, kernel_size=5, padding=2),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
+        *convolved(colours, first),
+        *convolved(first, second),
         nn.Flatten(),
         nn.Linear(second * (height // 4) * (width // 4), hidden),
         nn.ReLU(),

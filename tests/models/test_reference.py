@@ -43,6 +43,11 @@ def test_every_model_fits_every_shape_it_takes(name: str, shape: tuple[int, ...]
     ("name", "parameters", "count"),
     [
         ("cnn", {}, 1_663_370),
+        (
+            "cnn",
+            {"channels": [4, 8], "hidden": 9, "batch_norm": True},
+            (4 * 25 + 4) + 2 * 4 + (8 * 4 * 25 + 8) + 2 * 8 + (8 * 7 * 7 * 9 + 9) + (9 * 10 + 10),
+        ),
         ("lenet", {}, 44_426),
         ("mlp", {"hidden": [9], "batch_norm": True}, 784 * 9 + 9 + 2 * 9 + 9 * 10 + 10),
         ("2nn", {}, 199_210),
