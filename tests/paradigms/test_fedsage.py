@@ -107,8 +107,8 @@ def test_the_loss_is_the_sum_of_its_terms(path):
 
 def test_the_generator_learns_what_is_hidden_and_then_stays(path, tmp_path):
     """The two losses on nodes that no round hid just so, before and after."""
-    told = {n: experiment(path, rounds=n, generator_rounds=8) for n in (8, 9)}
-    shards, paradigm = make_shards(told[8]), made()
+    told = {n: experiment(path, rounds=n, generator_rounds=24) for n in (24, 25)}
+    shards, paradigm = make_shards(told[24]), made()
     model = built(paradigm, shards.schema)
     begun = losses(paradigm, model, shards)
     learnt, later = (umbel.simulate(e, out=tmp_path / f"{n}").model for n, e in told.items())

@@ -162,11 +162,10 @@ def test_an_attacked_run_is_the_same_with_workers(tmp_path, name):
 
 def test_an_attacked_run_is_the_same_on_ray(tmp_path):
     pytest.importorskip("ray")
-    for name in ("alie", "label_flip"):
-        attack = {"name": name, "clients": 2}
-        one = simulate(experiment(attack), out=tmp_path / f"{name}-one")
-        ray = experiment(attack, simulation={"engine": "ray"}, server=PATIENT)
-        assert simulate(ray, out=tmp_path / f"{name}-ray").sha256 == one.sha256
+    attack = {"name": "alie", "clients": 2}
+    one = simulate(experiment(attack), out=tmp_path / "one")
+    ray = experiment(attack, simulation={"engine": "ray"}, server=PATIENT)
+    assert simulate(ray, out=tmp_path / "ray").sha256 == one.sha256
 
 
 def test_an_attack_goes_through_the_chain(tmp_path):
