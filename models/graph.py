@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import BadInput
 from ..schema import Schema
-from .graph_networks import Alone, GraphNetwork, Layer, NodeNetwork, Passing
+from .graph_networks import Alone, GraphNetwork, Layer, NodeNetwork, Passing, dropping
 
 Aggregate = Literal["mean", "sum", "max"]
 Readout = Literal["mean", "sum", "max", "attention"]
@@ -91,7 +91,8 @@ def gat(
     drop: float = 0.6,
     readout: Readout = "mean",
 ) -> nn.Module:
-    """Graph attention; attention weights are dropped like features.
+    """Graph attention; attention weights are dropped like features, and so are the mapped features
+    that they weight, as in the authors' program.
 
     Paper: Velickovic et al. 2018, Graph Attention Networks, arXiv 1710.10903.
 
@@ -107,12 +108,10 @@ def gat(
     conv = _library().GATConv
 
     def inner(inputs: int, outputs: int) -> nn.Module:
-        layer: nn.Module = conv(inputs, outputs // heads, heads, dropout=drop)
-        return layer
+        return dropping(conv(inputs, outputs // heads, heads, dropout=drop), drop)
 
     def last(inputs: int, outputs: int) -> nn.Module:
-        layer: nn.Module = conv(inputs, outputs, 1, dropout=drop)
-        return layer
+        return dropping(conv(inputs, outputs, 1, dropout=drop), drop)
 
     return _network(schema, Form(hidden * heads, layers, drop, readout), inner, last, nn.ELU())
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from ..schema import Schema
+
+if TYPE_CHECKING:
+    from torch_geometric.nn import MessagePassing
 
 
 class Layer(nn.Module):
@@ -88,6 +92,19 @@ class GraphNetwork(Network):
         pooled = self.readout(x, graph, dim_size=count)
         scores: Tensor = self.head(dropout(pooled, self.drop, self.training))
         return scores
+
+
+def dropping(attention: MessagePassing, drop: float) -> nn.Module:
+    """A layer of attention that in training also drops a share of what the weights are given to."""
+    attention.register_propagate_forward_pre_hook(partial(_dropped, drop))
+    layer: nn.Module = attention
+    return layer
+
+
+def _dropped(drop: float, layer: nn.Module, told: tuple[Any, Any, dict[str, Any]]) -> Any:
+    edges, size, given = told
+    begins, ends = given["x"]
+    return edges, size, {**given, "x": (dropout(begins, drop, layer.training), ends)}
 
 
 class Alone(nn.Module):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import dropout, leaky_relu
 
 from umbel import registry
 from umbel.errors import BadInput
@@ -45,6 +46,25 @@ def test_a_convolution_by_hand():
     own = geometric.nn.GCNConv(2, 2)
     own.load_state_dict(conv.state_dict())
     torch.testing.assert_close(model(X, EDGES), own(X, EDGES), rtol=0, atol=0)
+
+
+def test_what_attention_drops_by_hand():
+    """Features before they are mapped, weights, and mapped features, of which the weights have been
+    made before; the same draws in the same order."""
+    model = build("gat", layers=1, drop=0.5).train()
+    conv, features = model.head.conv, torch.rand(4, 2)
+    edges = torch.cat([EDGES, torch.arange(4).repeat(2, 1)], dim=1)
+    torch.manual_seed(1)
+    found = model(features, EDGES)
+    torch.manual_seed(1)
+    mapped = dropout(features, 0.5) @ conv.lin.weight.T
+    begins, ends = ((mapped * found).sum(1) for found in (conv.att_src[0], conv.att_dst[0]))
+    weights = torch.full((4, 4), -torch.inf)
+    weights[edges[1], edges[0]] = leaky_relu(begins[edges[0]] + ends[edges[1]], 0.2)
+    weights = dropout(weights.softmax(dim=1)[edges[1], edges[0], None], 0.5).flatten()
+    kept = dropout(mapped[:, None], 0.5)[:, 0]
+    wanted = torch.zeros(4, 2).index_add(0, edges[1], weights[:, None] * kept[edges[0]])
+    torch.testing.assert_close(found, wanted + conv.bias)
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "sum", "max"])
