@@ -108,7 +108,9 @@ def not_across(edges: np.ndarray, chosen: np.ndarray, kind: str) -> str:
     '1 of 2 edges are not between film and another class'
     """
     count = int((chosen[edges].sum(axis=1) != 1).sum())
-    return f"{count} of {len(edges)} edges are not between {kind} and another class" * bool(count)
+    if not count:
+        return ""
+    return f"{count} of {len(edges)} edges are not between {kind} and another class"
 
 
 def parted(

@@ -17,10 +17,10 @@ from .trained import Trained
 SUFFIX = "-pretrain"
 
 LONGEST_NAME = 80
+"""Of an experiment."""
 
 CLOSING = ("gain", "confusion", "embeddings", "subgraphs")
 """What may be asked for at the end of a run."""
-"""Of an experiment."""
 
 
 @dataclass(frozen=True)

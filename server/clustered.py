@@ -20,9 +20,9 @@ from ..strategies.combine import WeightedMean
 from ..strategies.parts import ServerSide, Update
 from ..strategies.strategy import Strategy
 from ..tensors import Tensors
+from ..training.threads import one_thread
 from .drivers import Cohort, Composed, Sender
 from .membership import Member, Membership
-from .side import one_thread
 
 LARGEST = 1e150
 """A longer update counts as so long: squares of such numbers, and their sums, are still finite."""

@@ -14,8 +14,8 @@ from ..errors import BadInput
 from ..paradigms.base import Predicts
 from ..randomness import numpy_generator
 from ..tensors import Tensors
+from ..training.threads import one_thread
 from .evaluation import CentralTest
-from .side import one_thread
 
 MOST = 1000
 """So many examples are drawn."""

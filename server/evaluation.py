@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-
 from ..data.shard import Shard
 from ..paradigms.base import MetricSums, Paradigm, Prepared
 from ..rounds import smaller_is_better
 from ..tensors import Tensors
+from ..training.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,12 +58,8 @@ class CentralTest:
         """Means over the test set."""
         self.model.load_state_dict(tensors)
         self.model.eval()
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return means(self.paradigm.evaluate(self.model, self.prepared))
-        finally:
-            torch.set_num_threads(threads)
 
 
 @dataclass

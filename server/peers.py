@@ -15,7 +15,7 @@ from ..paradigms.base import Paradigm
 from ..paradigms.peers import peers_of
 from ..rounds import natural
 from ..tensors import Tensors
-from .side import one_thread
+from ..training.threads import one_thread
 
 _PLACES = "places"
 

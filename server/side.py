@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from ..data.shard import Shard
@@ -23,6 +21,7 @@ from ..randomness import torch_generator, torch_seeded
 from ..strategies.local_parts import LocalRun, Plain
 from ..tensors import Tensors
 from ..training.rates import Optimizers
+from ..training.threads import one_thread
 from ..training.trainer import Effort, Trainer
 from .evaluation import means
 
@@ -76,14 +75,3 @@ class OwnExamples:
 
     def _load(self, model: Tensors) -> None:
         self._model.load_state_dict({**self._first, **model})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """The number of threads changes sums in their last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..data.subgraphs import MOST_GRAPHS, MOST_NODES
 from ..errors import UmbelError, UpdateRefused
-from ..messages import CODES, SHOW, SUBGRAPH, Envelope, record_bytes, unpack_groups
+from ..messages import CODES, SHOW, SUBGRAPH, Envelope, record_bytes
 from ..schema import Schema
 from .exchange import exchange
 from .observer import Observer
 from .outcomes import failure_rows
 from .population import Population
-from .validation import open_reply
+from .validation import open_reply, read_groups
 from .watching import watch_for
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def tell_subgraphs(
             bytes_up += record_bytes(reply.content) if reply.content else 0
             if header.get("client") != client:
                 raise UpdateRefused(f"it answers as {header.get('client')!r}")
-            shown = read_subgraph(header, _groups(blob), population.schema, server.max_examples)
+            shown = read_subgraph(header, read_groups(blob), population.schema, server.max_examples)
             rows[reply.node] = {"client": client, **shown}
         except UpdateRefused as refusal:
             failures[client] = ("refused" if reply.outcome == "ok" else reply.outcome, str(refusal))
@@ -73,13 +73,6 @@ def tell_subgraphs(
         "bytes_up": bytes_up,
         "bytes_down": size * len(members),
     }
-
-
-def _groups(blob: Any) -> Mapping[str, Mapping[str, Tensor]]:
-    try:
-        return unpack_groups(blob)
-    except ValueError as error:
-        raise UpdateRefused(str(error)) from error
 
 
 def _one_graph(schema: Schema) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import BadInput, UpdateRefused
 from ..paradigms.base import AbsorbsTotal, Paradigm
 from ..tensors import Tensors
-from .side import one_thread
+from ..training.threads import one_thread
 from .validation import add_statistics, check_statistics
 
 

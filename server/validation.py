@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ..errors import UpdateRefused
@@ -36,13 +37,8 @@ def read_update(
         raise UpdateRefused(f"num_examples {examples!r} is not a whole number")
     if not 1 <= examples <= max_examples:
         raise UpdateRefused(f"num_examples {examples} is not in 1 to {max_examples}")
-    try:
-        groups = unpack_groups(parcel.blob)
-    except ValueError as error:
-        raise UpdateRefused(str(error)) from error
-    unknown = sorted(set(groups) - GROUPS)
-    if unknown:
-        raise UpdateRefused(f"unknown group of tensors {unknown[0]!r}")
+    groups = read_groups(parcel.blob)
+    _check_known(groups, GROUPS)
     tensors, extra = groups.get("update", {}), groups.get("extra", {})
     fault = difference(tensors, expected[0]) or difference(extra, expected[1])
     if fault:
@@ -94,14 +90,23 @@ def read_metrics(found: Any) -> dict[str, float]:
 
 def read_statistics(blob: Buffer) -> Tensors:
     """What a client told beside its metrics; raises UpdateRefused for anything else."""
+    groups = read_groups(blob)
+    _check_known(groups, {"statistics"})
+    return groups.get("statistics", {})
+
+
+def read_groups(blob: Buffer) -> Mapping[str, Tensors]:
+    """A reply's tensors by group; raises UpdateRefused where they cannot be read."""
     try:
-        groups = unpack_groups(blob)
+        return unpack_groups(blob)
     except ValueError as error:
         raise UpdateRefused(str(error)) from error
-    unknown = sorted(set(groups) - {"statistics"})
+
+
+def _check_known(groups: Iterable[str], known: AbstractSet[str]) -> None:
+    unknown = sorted(set(groups) - known)
     if unknown:
         raise UpdateRefused(f"unknown group of tensors {unknown[0]!r}")
-    return groups.get("statistics", {})
 
 
 def check_statistics(total: Tensors, more: Tensors) -> None:

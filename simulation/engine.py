@@ -27,12 +27,12 @@ from ..strategies.chain import Chain
 from ..strategies.cohort import cohort_faults
 from ..strategies.fitting import unmet
 from ..strategies.strategy import ClientSide, Strategy
+from ..training.threads import one_thread
 from .attackers import AttackedGrid, attackers, build_attack, with_poison
 from .attacks import ModelAttack
 from .grid import InProcessGrid
 from .memory import pack_reply
 from .ray_engine import ray_grid, require_ray
-from .runner import one_thread
 from .workers import require_fork
 
 if TYPE_CHECKING:

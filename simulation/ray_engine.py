@@ -19,7 +19,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from ..errors import BadInput
-from .runner import one_thread
+from ..training.threads import one_thread
 
 if TYPE_CHECKING:
     from ..experiment import Experiment

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from ..flower_internals import ErrorCode
+from ..training.threads import one_thread
 
 
 @dataclass
@@ -59,24 +58,6 @@ class ClientRunner:
             state=RecordDict(),
             run_config={},
         )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run a block with one torch thread.
-
-    The number of threads changes how sums are split, and so their last bits: one thread
-    everywhere is what makes the model the same with any number of workers.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def expired(message: Message) -> bool:
