@@ -14,8 +14,8 @@ from ..data.sources import parse_source
 from ..data.texts import TEXT
 from ..gain import WORDS, Gain
 from ..models.graph_networks import Network
+from ..models.trial import sample_inputs
 from ..rounds import number
-from .graph import sample_inputs
 from .trained import Trained
 from .usage import literal, with_onnx, with_torch, without_folders
 

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..data.tensors import to_inputs
-from ..data.texts import TEXT, as_texts
+from ..data.texts import TEXT
 from ..errors import BadInput
 from ..models.graph_networks import Network
+from ..models.trial import sample_inputs
 from ..schema import Schema
 from ..tensors import nbytes
 
@@ -67,17 +65,6 @@ def write_graph(model: nn.Module, schema: Schema, path: Path) -> None:
             f"export: the model cannot be written as ONNX ({type(error).__name__}"
             f"{': ' + said[0][:200] if said else ''}); leave it out with --no-onnx"
         ) from error
-
-
-def sample_inputs(model: nn.Module, schema: Schema) -> Tensor:
-    """Inputs of a model, for two examples that say nothing."""
-    encode: Any = getattr(model, "encode", None)
-    if schema.dtype == TEXT:
-        x = as_texts(["one two three", "one two three four"])
-    else:
-        x = np.zeros((2, *schema.shape), schema.dtype)
-    inputs: Tensor = to_inputs(x, schema) if encode is None else encode(x)
-    return inputs
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from typing import Any
 from ..data.texts import TEXT
 from ..models.backbones import MODULE, Form
 from ..models.graph_networks import GraphNetwork, Network
+from ..models.trial import sample_inputs
 from ..paradigms.graph.mending import Generator, MendedNetwork
 from ..paradigms.transfer.trees import forest_head
 from ..schema import Schema
-from .graph import INPUT, OUTPUT, sample_inputs
+from .graph import INPUT, OUTPUT
 from .library import transformers_body
 from .trained import Trained
 

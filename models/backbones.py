@@ -33,8 +33,11 @@ class Form:
     deviation: Sequence[float]
 
 
-def _flat(output: Tensor) -> Tensor:
-    return output.flatten(1)
+def _flat(output: Any) -> Tensor:
+    """Features of what an architecture gives; one with more output layers gives a tuple of them in
+    training."""
+    features: Tensor = getattr(output, "logits", output)
+    return features.flatten(1)
 
 
 class Backbone(nn.Module):
@@ -133,11 +136,18 @@ def output_layer(model: nn.Module, channels: int, size: int) -> str:
     try:
         with torch.no_grad():
             result = model.eval()(torch.zeros(1, channels, size, size))
+    except Exception as error:
+        raise BadInput(
+            f"model.size: the architecture takes no images of {size} pixels: "
+            f"{registry.raised(error)}"
+        ) from error
     finally:
         model.train(training)
         for hook in hooks:
             hook.remove()
     found = [name for name, output in outputs.items() if output is result]
+    if not outputs:
+        raise BadInput("model.name: the architecture has no linear layer that could be made anew")
     if not found:
         raise BadInput(
             "model.head: the output layer cannot be told; name it"
@@ -190,6 +200,8 @@ def _architecture(name: str) -> tuple[Callable[[], nn.Module], Form]:
 
 def check_images(schema: Schema, name: str, form: Form, channels: Channels) -> None:
     """Raise BadInput for data that are no images, or have another number of channels."""
+    if form.size < 1:
+        raise BadInput(f"model.size: {form.size} is not at least 1")
     if len(schema.shape) not in (2, 3):
         raise BadInput(f"model: {name} takes images, but an example has shape {schema.shape}")
     if not schema.classes:

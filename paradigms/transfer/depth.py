@@ -13,39 +13,62 @@ HEAD, ALL, NORMS = "head", "all", "norms"
 
 NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
+LISTS = (nn.Sequential, nn.ModuleList)
+"""Layers one after another."""
+
 
 def blocks(body: nn.Module) -> list[list[nn.Module]]:
     """The parts of a body that have parameters, from the input to the output.
 
-    What a list of layers holds counts one by one, and so do the parts of a shell that has but one;
-    a normalisation belongs to the block before it.
+    What a list of layers holds counts one by one, and so do the parts of a shell that has but one,
+    or of what has most of the parameters and such a list; a normalisation belongs to the block
+    before it, and embeddings side by side are one block.
 
     >>> shell = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2)))
     >>> [[type(part).__name__ for part in block] for block in blocks(shell)]
     [['Linear', 'LayerNorm'], ['Linear']]
     """
     found: list[list[nn.Module]] = []
-    for part in _parts(body):
-        if found and isinstance(part, NORMALISATIONS):
+    for part in _parts(body, sum(value.numel() for value in body.parameters())):
+        beside = isinstance(part, nn.Embedding) and found and isinstance(found[-1][0], nn.Embedding)
+        if found and (beside or isinstance(part, NORMALISATIONS)):
             found[-1].append(part)
         else:
             found.append([part])
     return found
 
 
-def _parts(module: nn.Module) -> list[nn.Module]:
-    parts = [part for part in module.children() if next(part.parameters(), None) is not None]
-    if len(parts) == 1 and not isinstance(module, nn.ModuleList):
-        return _parts(parts[0]) or parts
-    return [inner for part in parts for inner in (_listed(part) or [part])]
+def _parts(module: nn.Module, total: int) -> list[nn.Module]:
+    """The parts of a module in a body of so many parameters."""
+    if isinstance(module, LISTS):
+        return _elements(module)
+    parts = _trained(module)
+    if len(parts) == 1:
+        return _parts(parts[0], total) or parts
+    return [inner for part in parts for inner in _opened(part, total)]
 
 
-def _listed(part: nn.Module) -> list[nn.Module]:
-    """The elements of a list of layers, or of what holds nothing else."""
-    if isinstance(part, nn.ModuleList):
-        return list(part)
-    inner = [p for p in part.children() if next(p.parameters(), None) is not None]
-    return _listed(inner[0]) if len(inner) == 1 else []
+def _opened(part: nn.Module, total: int) -> list[nn.Module]:
+    if isinstance(part, LISTS):
+        return _elements(part)
+    inner = _trained(part)
+    shell = len(inner) == 1 and isinstance(inner[0], nn.ModuleList)
+    most = sum(value.numel() for value in part.parameters()) > total / 2
+    if shell or (most and any(isinstance(one, LISTS) for one in inner)):
+        return _parts(part, total)
+    return [part]
+
+
+def _elements(part: nn.Module) -> list[nn.Module]:
+    """What a list holds, and lists in it."""
+    if not isinstance(part, LISTS):
+        return [part]
+    return [inner for element in _trained(part) for inner in _elements(element)]
+
+
+def _trained(module: nn.Module) -> list[nn.Module]:
+    """The children that have parameters."""
+    return [part for part in module.children() if next(part.parameters(), None) is not None]
 
 
 def freeze(model: nn.Module, train: str | int) -> list[nn.Module]:
@@ -84,6 +107,17 @@ def freeze(model: nn.Module, train: str | int) -> list[nn.Module]:
 def _thaw(parts: Sequence[nn.Module]) -> None:
     for part in parts:
         part.requires_grad_(True)
+
+
+def linear_head(model: nn.Module) -> nn.Linear:
+    """The output layer; raises BadInput where it is not one linear layer."""
+    head = model.get_submodule("head")
+    if not isinstance(head, nn.Linear):
+        raise BadInput(
+            f"paradigm.name: the model's head is a {type(head).__name__}; this paradigm needs one "
+            "linear layer"
+        )
+    return head
 
 
 def travelling(model: nn.Module, frozen: Sequence[nn.Module]) -> list[str]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...data.shard import Shard
+from ...errors import BadInput
+from ...models.trial import called_layers
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import Supervised
@@ -64,7 +66,13 @@ class FineTune:
 
     def build(self, schema: Schema) -> nn.Module:
         self._model = model = self._supervised.build(schema)
-        self._plan.prepare(model)
+        called = called_layers(model, schema)
+        if self._head_alone and not callable(getattr(model, "features", None)):
+            raise BadInput(
+                'paradigm.train: "head" needs a model with a method `features`, of which its head '
+                'makes scores; use train = "all"'
+            )
+        self._plan.prepare(model, called)
         self._frozen = self._plan.enter(model, 1)
         return model
 

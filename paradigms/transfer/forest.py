@@ -12,6 +12,7 @@ from torch import nn
 
 from ...schema import Schema
 from ..base import BuildModel, LocalRequest, LocalResult, Prepared
+from .depth import linear_head
 from .finetune import FineTune
 from .trees import Forest
 
@@ -59,7 +60,7 @@ class RandomForest:
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._features.build(schema)
-        width = cast("nn.Linear", model.get_submodule("head")).in_features
+        width = linear_head(model).in_features
         head = Forest(width, len(schema.classes), trees=self._trees, depth=self._depth)
         model.set_submodule("head", head)
         return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeAlias
 
@@ -20,8 +20,9 @@ Train: TypeAlias = str | int | Mapping[str, Any]
 class Plan(Protocol):
     """What is trained when."""
 
-    def prepare(self, model: nn.Module) -> None:
-        """Add to a newly made model what it needs; raises BadInput where that is not possible."""
+    def prepare(self, model: nn.Module, called: Collection[nn.Module]) -> None:
+        """Add to a newly made model, which calls these of its parts, what it needs; raises BadInput
+        where that is not possible."""
         ...
 
     def enter(self, model: nn.Module, round: int) -> list[nn.Module]:
@@ -55,7 +56,7 @@ class Part:
     def changes(self) -> bool:
         return False
 
-    def prepare(self, model: nn.Module) -> None:
+    def prepare(self, model: nn.Module, called: Collection[nn.Module]) -> None:
         self.enter(model, 1)
 
     def enter(self, model: nn.Module, round: int) -> list[nn.Module]:
@@ -97,7 +98,7 @@ class Gradual:
         due = (round - 1) // self.every
         return due if self.blocks is None else min(due, self.blocks)
 
-    def prepare(self, model: nn.Module) -> None:
+    def prepare(self, model: nn.Module, called: Collection[nn.Module]) -> None:
         freeze(model, self.blocks or HEAD)
 
     def enter(self, model: nn.Module, round: int) -> list[nn.Module]:

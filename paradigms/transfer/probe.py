@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...data.shard import Shard
 from ...schema import Schema
 from ..base import Batch, BuildModel, LocalRequest, LocalResult, MetricSums, Prepared
+from .depth import linear_head
 from .finetune import FineTune
 
 Learner = Literal["logistic", "svm"]
@@ -55,7 +56,7 @@ class Probe:
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._features.build(schema)
-        head = cast("nn.Linear", model.get_submodule("head"))
+        head = linear_head(model)
         with torch.no_grad():
             head.weight.zero_()
             head.bias.zero_()

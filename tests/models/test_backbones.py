@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
+import umbel
 from umbel import registry
 from umbel.errors import BadInput
+from umbel.experiment import Experiment
 from umbel.models.weights import put_weights
 from umbel.schema import Schema
 
@@ -84,5 +88,78 @@ def test_what_does_not_fit_is_named():
         build("resnet18", head="classifer")
     with pytest.raises(BadInput, match="torchvision has no 'resnet19'; did you mean 'resnet1"):
         build("resnet19")
+    with pytest.raises(BadInput, match="no linear layer that could be made anew"):
+        build("squeezenet1_0")
+    with pytest.raises(BadInput, match="model.size: -5 is not at least 1"):
+        build("resnet18", size=-5)
+    with pytest.raises(BadInput, match="model.size: the architecture takes no images of 64 pixels"):
+        build("vit_b_16", size=64)
     with pytest.raises(BadInput, match="takes images"):
         build("resnet18", Schema("classification", (7,), "float32", ("a", "b")))
+
+
+def test_an_architecture_with_more_output_layers_learns():
+    """In training it gives what each of them says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = build("googlenet", size=64)
+    scores = model.train()(torch.rand(2, 3, 16, 16))
+    scores.sum().backward()
+    assert scores.shape == (2, 3) and model.body.conv1.conv.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"name": "torchvision.models:mobilenet_v3_small", "head": "classifier.0"},
+            "model: it cannot take the examples, .*; see whether its settings",
+        ),
+        ({"name": "backbones_of_ones_own:Bare"}, "needs a model with a method `features`"),
+        ({"name": "backbones_of_ones_own:Wide"}, r"gives \(2, 4\), not \(2, 10\): a score for"),
+        ({"name": "backbones_of_ones_own:Deep"}, "head is a Sequential.* needs one linear layer"),
+    ],
+)
+def test_what_a_model_cannot_do_is_said_before_a_run(tmp_path, settings, said, monkeypatch):
+    (tmp_path / "backbones_of_ones_own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if "mobilenet" in settings["name"]:
+        settings = {**settings, "channels": "repeat", "size": 32}
+    told = Experiment(
+        experiment={"rounds": 1},
+        data={"source": "digits", "clients": 2},
+        model=settings,
+        paradigm={"name": "probe" if "Deep" in settings["name"] else "finetune"},
+    )
+    with pytest.raises(BadInput, match=said):
+        umbel.simulate(told, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+OWN = """
+from torch import nn
+
+class Bare(nn.Module):
+    def __init__(self, schema):
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), nn.Linear(8, 10)
+
+    def forward(self, inputs):
+        return self.head(self.body(inputs))
+
+class Wide(Bare):
+    def __init__(self, schema):
+        super().__init__(schema)
+        self.head = nn.Linear(8, 4)
+
+    def features(self, inputs):
+        return self.body(inputs)
+
+class Deep(Bare):
+    def __init__(self, schema):
+        super().__init__(schema)
+        self.head = nn.Sequential(nn.Linear(8, 10))
+
+    def features(self, inputs):
+        return self.body(inputs)
+"""

@@ -64,6 +64,32 @@ def test_blocks_look_into_a_shell_and_a_list_of_layers():
     assert [block[0] for block in blocks(model)] == [model["embed"], *layers]
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("resnet18", 9),
+        ("vgg11", 10),
+        ("densenet121", 8),
+        ("mobilenet_v2", 19),
+        ("convnext_tiny", 22),
+        ("swin_t", 16),
+        ("vit_b_16", 13),
+    ],
+)
+def test_blocks_of_torchvisions_architectures(name, count):
+    """Nowhere is most of the network one block, but where it is one layer."""
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        body = models.get_model(name, weights=None)
+    head = [layer for layer in body.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    found = [block for block in blocks(body) if block != [head]]
+    assert len(found) == count
+    total = sum(value.numel() for value in body.parameters())
+    for block in found:
+        share = sum(value.numel() for part in block for value in part.parameters()) / total
+        assert share < 0.5 or isinstance(block[0], torch.nn.Linear)
+
+
 def test_what_a_model_cannot_do_is_refused():
     with pytest.raises(BadInput, match="7 blocks, but the model has 3"):
         freeze(deep(), 7)

@@ -8,9 +8,10 @@ import torch
 import umbel
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
-from umbel.models.reference import mlp
+from umbel.models.reference import Classifier, mlp
+from umbel.models.trial import called_layers
 from umbel.paradigms.transfer.depth import travelling
-from umbel.paradigms.transfer.lora import Lora
+from umbel.paradigms.transfer.lora import Lora, merge_adapters
 from umbel.schema import Schema
 
 pytest.importorskip("peft", reason="the extra `text` is not installed")
@@ -35,7 +36,7 @@ def test_a_layer_computes_what_the_paper_says():
     model = mlp(TEN, hidden=[12])
     plain = mlp(TEN, hidden=[12])
     plain.load_state_dict(model.state_dict())
-    Lora(rank=3, alpha=6.0).prepare(model)
+    Lora(rank=3, alpha=6.0).prepare(model, set(model.modules()))
     layer = model.body[1]
     inputs = torch.rand(5, 1, 8, 8)
     assert torch.equal(model(inputs), plain(inputs))
@@ -74,7 +75,7 @@ def test_convolutions_and_a_normalisation_that_stays():
     )
     model = torch.nn.ModuleDict({"body": body, "head": torch.nn.Linear(7, 2)})
     plan = Lora(rank=2, targets=("0",))
-    plan.prepare(model)
+    plan.prepare(model, set(model.modules()))
     frozen = plan.enter(model, 1)
     assert frozen == [body[1]]
     names = travelling(model, frozen)
@@ -84,6 +85,74 @@ def test_convolutions_and_a_normalisation_that_stays():
         "head.weight",
         "head.bias",
     ]
+
+
+class Attending(torch.nn.Module):
+    """Multiplies by the weights of attention's last layer itself, as torch does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(64, 8)
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.out_proj = torch.nn.Linear(8, 8)
+
+    def forward(self, inputs):
+        states = self.first(inputs.flatten(1)).unsqueeze(1)
+        return self.out_proj(self.attention(states, states, states)[0].squeeze(1))
+
+
+def test_no_adapter_where_none_would_be_used():
+    def make():
+        return Classifier(Attending(), 8, TEN)
+
+    model = make()
+    called = called_layers(model, TEN)
+    Lora(rank=2).prepare(model, called)
+    made = {name.rpartition(".lora_")[0] for name in model.state_dict() if ".lora_" in name}
+    assert made == {"body.first", "body.out_proj"}
+    model(torch.rand(3, 1, 8, 8)).sum().backward()
+    adapters = [value for name, value in model.named_parameters() if ".lora_B" in name]
+    assert len(adapters) == 2 and all(value.grad is not None for value in adapters)
+    model = make()
+    Lora(rank=2, targets=("out_proj",)).prepare(model, called_layers(model, TEN))
+    assert isinstance(model.body.attention.out_proj, torch.nn.Linear)
+    model = make()
+    with pytest.raises(BadInput, match=r"weights of attention\.out_proj itself.*first, out_proj"):
+        Lora(targets=("attention.out_proj",)).prepare(model, called_layers(model, TEN))
+
+
+def test_convolutions_of_groups_take_no_adapter():
+    """peft cannot put them together, nor kinds of convolution of one's own."""
+
+    class Own(torch.nn.Conv2d):
+        pass
+
+    layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=4), Own(4, 4, 3)]
+    body = torch.nn.Sequential(*layers, torch.nn.Flatten())
+    model = Classifier(body, 16, TEN)
+    Lora(rank=3).prepare(model, called_layers(model, TEN))
+    assert [name for name in model.state_dict() if "lora_A" in name] == [
+        "body.0.lora_A.default.weight"
+    ]
+    body = torch.nn.Sequential(layers[2], torch.nn.Flatten())
+    with pytest.raises(BadInput, match="no layer that takes an adapter"):
+        Lora().prepare(torch.nn.ModuleDict({"body": body, "head": torch.nn.Linear(3, 2)}), ())
+
+
+def test_adapters_of_embeddings_are_merged_too():
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Flatten(), torch.nn.Linear(6, 4))
+    model = Classifier(body, 4, TEN)
+    names, tokens = list(model.state_dict()), torch.tensor([[0, 4], [2, 3]])
+    Lora(rank=2, targets=("0",)).prepare(model, set(model.modules()))
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_" in name:
+                value.normal_()
+    before = model.eval()(tokens)
+    merge_adapters(model)
+    assert list(model.state_dict()) == names
+    torch.testing.assert_close(model(tokens), before)
 
 
 @pytest.mark.parametrize("strategy", ["fedadam", "fedprox", "median", "scaffold"])
