@@ -6,6 +6,7 @@ here, and no code but the library's own is run. Only safetensors are read, never
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,9 +124,18 @@ def _reader(
     with _told(name):
         tokenizer = library.AutoTokenizer.from_pretrained(_place(name), local_files_only=True)
     body = _body(library, name, pretrained)
-    most = getattr(body.config, "max_position_embeddings", length)
     head = nn.Linear(_width(name, body.config), len(schema.classes))
-    return TextBackbone(body, head, tokenizer, length=min(length, most), pooling=pooling)
+    length = min(length, _longest(body), tokenizer.model_max_length)
+    return TextBackbone(body, head, tokenizer, length=length, pooling=pooling)
+
+
+def _longest(body: Any) -> int:
+    """The most tokens that a transformer has places for."""
+    places: int = getattr(body.config, "max_position_embeddings", sys.maxsize)
+    embeddings = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
+    # RoBERTa's first places are those of padding.
+    padding = getattr(embeddings, "padding_idx", None)
+    return places if padding is None else places - padding - 1
 
 
 def _body(library: Any, name: str, pretrained: bool) -> Any:
@@ -138,7 +148,7 @@ def _body(library: Any, name: str, pretrained: bool) -> Any:
             )
         else:
             config = library.AutoConfig.from_pretrained(place, **local)
-            model = library.AutoModel.from_config(config)
+            model = library.AutoModel.from_config(config).float()
     pooler = getattr(model, "pooler", None)
     if isinstance(pooler, nn.Module) and next(pooler.parameters(), None) is not None:
         # It is not used here: it would be trained, and travel, for nothing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickletools
 import zipfile
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ BODY, HEAD = "body.", "head."
 NESTED = ("state_dict", "model_state_dict", "model", "net")
 """Where training programs put the weights in a file that holds more."""
 
+CONVERT = (
+    "import torch; from safetensors.torch import save_file; "
+    "plain = lambda m: getattr(m, 'state_dict', lambda: m)(); "
+    "m = plain(torch.load({path!r}, weights_only=False, map_location='cpu')); "
+    "m = plain(next((m[k] for k in {nested} if k in m), m)); "
+    "save_file({{k: v.contiguous().clone() for k, v in m.items() if torch.is_tensor(v)}}, "
+    "'weights.safetensors')"
+)
+"""Makes safetensors of whatever a training program pickled: a model, its tensors, or either among
+other things."""
+
+LOOKED_AT = 1000
+"""Steps of a pickle that tell it from other files."""
+
+UNUSED = ("pooler.", "embeddings.position_ids")
+"""Parts of files for transformers' architectures that make no features."""
+
 
 def read_weights(path: Path, key: str = "model") -> Tensors:
     """A file's tensors by name; raises BadInput where it cannot be read, or would run a program."""
@@ -38,9 +56,9 @@ def read_weights(path: Path, key: str = "model") -> Tensors:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BadInput(f"{key}.weights: {path}: {_why(path, error)}") from error
-    for key in NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    for place in NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(place), Mapping):
+            found = found[place]
     tensors = _tensors(found)
     if not tensors:
         raise BadInput(
@@ -54,7 +72,7 @@ def put_weights(module: nn.Module, path: Path, key: str = "model", *, whole: boo
     """Put a file's weights into a module, all but its output layer where that is for other
     classes, unless it must be the `whole`; raises BadInput, with the first three mismatches and
     what may be the cause. `key` is the section of the experiment that names the file."""
-    found = read_weights(path, key)
+    found = _of_the_library(module, read_weights(path, key))
     expected = module.state_dict()
     fitted = _renamed(found, expected)
     head = {name for name in expected if name.startswith(HEAD)}
@@ -71,6 +89,13 @@ def put_weights(module: nn.Module, path: Path, key: str = "model", *, whole: boo
         raise BadInput(
             f"{key}.weights: {path}: does not fit: {'; '.join(faults[:3])}{more}; {cause}"
         )
+    for name, value in fitted.items():
+        if not value.isfinite().all():
+            count = int((~value.isfinite()).sum())
+            raise BadInput(
+                f"{key}.weights: {path}: {name} holds {count} NaN or infinite numbers of "
+                f"{value.numel()}; the training that it is of went astray"
+            )
     with torch.no_grad():
         for name, value in fitted.items():
             expected[name].copy_(value)
@@ -114,6 +139,17 @@ def _tensors(found: Any) -> Tensors:
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
+def _of_the_library(module: nn.Module, found: Tensors) -> Tensors:
+    """Of a file for an architecture of transformers' what its `AutoModel` would take: what lies
+    under the architecture's name, where a model for some task has it there (`bert.`), without the
+    parts that umbel does not use."""
+    start = str(getattr(getattr(module, "body", None), "base_model_prefix", ""))
+    if not start:
+        return found
+    inner = {n.removeprefix(f"{start}."): v for n, v in found.items() if n.startswith(f"{start}.")}
+    return {name: v for name, v in (inner or found).items() if not name.startswith(UNUSED)}
+
+
 def _renamed(found: Tensors, expected: Mapping[str, Tensor]) -> Tensors:
     """The tensors under the names that fit best: as they are, without a part that all of them
     begin with (`module.`), or as those of a backbone."""
@@ -140,6 +176,10 @@ def _mismatches(found: Tensors, expected: Mapping[str, Tensor], optional: set[st
 
 
 def _cause(found: Tensors, expected: Mapping[str, Tensor]) -> str:
+    if any(".lora_" in name for name in found.keys() - expected.keys()):
+        return (
+            "it holds adapters beside its weights: umbel export RUN writes a file with them merged"
+        )
     common = found.keys() & expected.keys()
     if not common:
         return "it is of another architecture: no name is the same"
@@ -156,20 +196,23 @@ def _cause(found: Tensors, expected: Mapping[str, Tensor]) -> str:
 def _why(path: Path, error: Exception) -> str:
     """Why `torch.load` would not read a file, and what to do."""
     said = str(error).strip().partition("\n")[0][:200]
-    if zipfile.is_zipfile(path) or _is_pickle(path):
+    if _is_pickle(path):
         return (
             "is a pickle that would run a program when it is read, so it is not; where you trust "
-            'it, convert it: python -c "import torch; from safetensors.torch import save_file; '
-            f"m = torch.load('{path.name}', weights_only=False); save_file(getattr(m, "
-            "'state_dict', lambda: m)(), 'weights.safetensors')\""
+            f'it, convert it: python -c "{CONVERT.format(path=str(path), nested=NESTED)}"'
         )
     return f"is neither safetensors nor what torch.save wrote ({type(error).__name__}: {said})"
 
 
 def _is_pickle(path: Path) -> bool:
+    """Whether a file is an archive of torch's with a pickle in it, or begins like a pickle."""
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("data.pkl") for name in archive.namelist())
         with path.open("rb") as file:
-            next(pickletools.genops(file))
+            for _ in islice(pickletools.genops(file), LOOKED_AT):
+                pass
             return True
-    except (ValueError, StopIteration, OSError):
+    except (ValueError, OSError, zipfile.BadZipFile):
         return False

@@ -13,6 +13,7 @@ from umbel import registry
 from umbel.data.texts import as_texts
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
+from umbel.models.weights import put_weights
 from umbel.schema import Schema
 
 transformers = pytest.importorskip("transformers", reason="the extra `text` is not installed")
@@ -33,7 +34,7 @@ def tokenizer(folder):
     fast.save_pretrained(folder)
 
 
-def text_model(kind, folder):
+def text_model(kind, folder, padding=0):
     torch.manual_seed(0)
     if kind == "gpt2":
         config = transformers.GPT2Config(
@@ -48,7 +49,11 @@ def text_model(kind, folder):
     else:
         kinds = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}
         config = kinds[kind](
-            **SIZES, intermediate_size=24, vocab_size=10, max_position_embeddings=32, pad_token_id=0
+            **SIZES,
+            intermediate_size=24,
+            vocab_size=10,
+            max_position_embeddings=32,
+            pad_token_id=padding,
         )
     transformers.AutoModel.from_config(config).save_pretrained(folder)
     tokenizer(folder)
@@ -100,6 +105,39 @@ def test_a_long_text_is_cut_and_an_empty_one_is_read(tmp_path):
     assert model.encode(as_texts(["", *TEXTS])).shape == (5, 4)
     assert torch.isfinite(model.features(model.encode(as_texts([""])))).all()
     assert model.encode(as_texts([])).shape == (0, 1)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("bert", 32), ("roberta", 30)])
+def test_the_longest_text_is_what_the_architecture_has_places_for(tmp_path, kind, most):
+    """RoBERTa's places begin after that of padding."""
+    text_model(kind, tmp_path, padding=0 if kind == "bert" else 1)
+    model = build(tmp_path, TWO).eval()
+    tokens = model.encode(as_texts(["good " * 50, "bad"]))
+    assert tokens.shape == (2, most)
+    assert torch.isfinite(model(tokens)).all()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_librarys_own_file_of_weights_fits(tmp_path, whole):
+    """As `AutoModel` saves it, with the pooler that umbel leaves out, or a model for some task."""
+    text_model("bert", tmp_path / "new")
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "new")
+    torch.manual_seed(9)
+    made = transformers.AutoModelForMaskedLM if whole else transformers.AutoModel
+    own = made.from_config(config)
+    own.save_pretrained(tmp_path / "own")
+    model = build(tmp_path / "new", TWO)
+    put_weights(model, tmp_path / "own" / "model.safetensors")
+    theirs = (own.bert if whole else own).state_dict()
+    assert all(torch.equal(value, theirs[n]) for n, value in model.body.state_dict().items())
+
+
+def test_an_architecture_alone_is_of_single_precision(tmp_path):
+    text_model("bert", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    model = build(tmp_path, TWO, pretrained=False)
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
 
 
 def test_without_its_weights_the_architecture_alone_is_kept(tmp_path):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +15,7 @@ from torch import nn
 from umbel.errors import BadInput
 from umbel.models.reference import mlp
 from umbel.models.weights import put_weights, read_weights
+from umbel.paradigms.transfer.lora import Lora
 from umbel.schema import Schema
 from umbel.tensors import write_tensors
 
@@ -92,6 +97,47 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "was-run").exists()
 
 
+@pytest.mark.parametrize("saved", ["model", "checkpoint", "checkpoint of a model"])
+def test_what_is_said_of_a_pickle_converts_it(trained, tmp_path, saved):
+    model, _ = trained
+    path = tmp_path / "it's a model.pt"
+    told = {"state_dict": model.state_dict(), "settings": argparse.Namespace(lr=0.1)}
+    whole = {"model": model, "settings": argparse.Namespace(lr=0.1)}
+    torch.save({"model": model, "checkpoint": told, "checkpoint of a model": whole}[saved], path)
+    with pytest.raises(BadInput) as caught:
+        read_weights(path)
+    command = str(caught.value).partition('python -c "')[2].removesuffix('"')
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    other = mlp(TEN, hidden=[16, 12])
+    put_weights(other, tmp_path / "weights.safetensors")
+    assert same(model, other)
+
+
+def test_what_only_looks_like_a_pickle_is_not_called_one(tmp_path):
+    np.savez(tmp_path / "w.npz", w=np.zeros(3))
+    (tmp_path / "w.txt").write_text("abc hello")
+    for name in ("w.npz", "w.txt"):
+        with pytest.raises(BadInput, match="neither safetensors nor what torch.save wrote"):
+            read_weights(tmp_path / name)
+
+
+def test_numbers_that_are_none_are_refused(trained):
+    model, path = trained
+    state = model.state_dict()
+    state["body.1.bias"][3:5] = torch.nan
+    write_tensors(path, state)
+    with pytest.raises(BadInput, match=r"body\.1\.bias holds 2 NaN or infinite numbers of 16"):
+        put_weights(mlp(TEN, hidden=[16, 12]), path)
+
+
+def test_a_run_with_adapters_tells_how_they_are_merged(trained, tmp_path):
+    model, _ = trained
+    Lora(rank=2).prepare(model, set(model.modules()))
+    write_tensors(tmp_path / "run.safetensors", model.state_dict())
+    with pytest.raises(BadInput, match="adapters beside its weights; umbel export RUN"):
+        put_weights(mlp(TEN, hidden=[16, 12]), tmp_path / "run.safetensors")
+
+
 def test_what_is_no_weights_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         read_weights(tmp_path / "none.safetensors")
@@ -100,5 +146,5 @@ def test_what_is_no_weights_is_refused(tmp_path):
         with pytest.raises(BadInput, match=name):
             read_weights(tmp_path / name)
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(BadInput, match="holds a list, and no tensors by name"):
+    with pytest.raises(BadInput, match=r"^model\.weights: .*holds a list, and no tensors by name"):
         read_weights(tmp_path / "list.pth")
