@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..building import build_model, build_paradigm
+from ..data import load_dataset
 from ..errors import BadInput
 from ..experiment import Experiment
+from ..models.weights import HEAD
 from ..result import Result
 from ..server.observer import Observer
 from ..simulation.engine import simulate
@@ -63,13 +66,10 @@ def pretrain(
     Raises BadInput before anything runs where `out` will not do, or the experiment will not.
     """
     _check_place(out)
-    result = simulate(in_one_place(experiment, epochs), observer=observer)
+    alone = in_one_place(experiment, epochs)
+    _check_model(alone)
+    result = simulate(alone, observer=observer)
     trained = Trained.open(result.folder)
-    if not trained.backbone:
-        raise BadInput(
-            f"pretrain: {experiment.model.name} is an output layer alone, so that nothing of it is "
-            f"left for other classes; the whole model is in {result.folder}"
-        )
     write_tensors(out, trained.backbone, METADATA)
     return Pretrained(out, result, sum(value.numel() for value in trained.backbone.values()))
 
@@ -109,6 +109,17 @@ def in_one_place(experiment: Experiment, epochs: int | None = None) -> Experimen
         "simulation": {},
     }
     return Experiment(**sections)
+
+
+def _check_model(experiment: Experiment) -> None:
+    data = experiment.data
+    schema = load_dataset(data.source, label=data.label).schema
+    model = build_model(build_paradigm(experiment), experiment, schema)
+    if all(name.startswith(HEAD) for name in model.state_dict()):
+        raise BadInput(
+            f"pretrain: {experiment.model.name} is an output layer alone, so that nothing of it "
+            "would be left for other classes; choose a model with a body, such as mlp"
+        )
 
 
 def _check_place(out: Path) -> None:

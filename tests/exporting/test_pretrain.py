@@ -11,7 +11,7 @@ import torch
 from umbel.data import load_dataset
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
-from umbel.exporting.pretraining import in_one_place
+from umbel.exporting.pretraining import in_one_place, pretrain
 from umbel.tensors import read_tensors
 
 TARGET = """
@@ -134,3 +134,11 @@ def test_only_the_data_the_model_and_the_training_are_the_experiments():
     assert (in_one_place(steps, 7).client.epochs, in_one_place(steps, 7).client.steps) == (1, None)
     with pytest.raises(BadInput, match="--epochs 0"):
         in_one_place(told, 0)
+
+
+def test_an_output_layer_alone_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = Experiment(data={"source": "digits"}, model={"name": "logistic"})
+    with pytest.raises(BadInput, match="logistic is an output layer alone.*choose a model with"):
+        pretrain(told, tmp_path / "backbone.safetensors")
+    assert list(tmp_path.iterdir()) == []
