@@ -18,7 +18,7 @@ import umbel
 from umbel import registry
 from umbel.cli import app
 from umbel.client.policy import Policy
-from umbel.data.carriers import locate
+from umbel.data.carriers import CARRIERS, locate
 from umbel.errors import BadInput
 from umbel.experiment import Experiment, check
 
@@ -94,13 +94,27 @@ def test_links_between_pages_lead_somewhere() -> None:
         assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def taught(path: Path, folder: Path) -> list[str]:
+    """What has an example learn from a teacher, where it says which command makes that first."""
+    found = re.search(r"umbel simulate (\S+) --set (\S+) --out (\S+)", path.read_text("utf-8"))
+    if found is None:
+        return []
+    first, setting, place = found.groups()
+    assert f'weights = "../{place}/model.safetensors"' in path.read_text("utf-8")
+    told = umbel.load(ROOT / first, [setting, "experiment.rounds=2"])
+    umbel.simulate(told, out=folder / "teacher")
+    return [f"teacher.weights={folder / 'teacher' / 'model.safetensors'}"]
+
+
 @pytest.mark.parametrize("path", TOMLS, ids=lambda path: path.name)
 def test_an_example_file_runs(path: Path, tmp_path: Path) -> None:
     rounds = LEAST_ROUNDS.get(path.name, 1)
-    experiment = umbel.load(path, [f"experiment.rounds={rounds}", "evaluation.gain=false"])
+    overrides = [f"experiment.rounds={rounds}", "evaluation.gain=false"]
+    experiment = umbel.load(path, [*overrides, *taught(path, tmp_path)])
     check(experiment)
     try:
-        locate(experiment.data.source)
+        for name in CARRIERS.keys() & {experiment.data.source, experiment.model.name}:
+            locate(name)
     except BadInput as missing:
         pytest.skip(str(missing))
     result = umbel.simulate(experiment, out=tmp_path / "run")
