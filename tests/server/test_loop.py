@@ -235,7 +235,8 @@ def test_the_order_of_arrival_does_not_matter(bench):
     assert in_order.model_sha256 == reversed_.model_sha256
 
 
-def test_clients_with_another_schema_are_named_and_refused_or_left_out(bench):
+@pytest.mark.parametrize("change", [{"shape": (16, 16)}, {"classes": tuple("abcdefghij")}])
+def test_clients_with_another_schema_are_named_and_refused_or_left_out(bench, change):
     def odd(mismatched):
         experiment = bench.experiment(server={"mismatched": mismatched})
         clients = bench.clients(experiment)
@@ -246,8 +247,8 @@ def test_clients_with_another_schema_are_named_and_refused_or_left_out(bench):
 
             def shard(self, index):
                 shard = honest.shard(index)
-                wider = replace(shard.schema, shape=(16, 16))
-                return replace(shard, schema=wider) if index == 3 else shard
+                other = replace(shard.schema, **change)
+                return replace(shard, schema=other) if index == 3 else shard
 
         clients.shards = Mixed()
         return clients
