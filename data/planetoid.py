@@ -6,10 +6,12 @@ import io
 from contextlib import redirect_stderr
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import BadInput
 from ..registry import nearest
 from .graph_objects import from_pyg
-from .shard import Dataset
+from .shard import UNLABELLED, Dataset
 from .sources import Source
 
 _NAMES = ("Cora", "CiteSeer", "PubMed")
@@ -47,7 +49,22 @@ def load_planetoid(source: Source) -> Dataset:
     try:
         with redirect_stderr(io.StringIO()):  # it tells there how far it is
             found = Planetoid(str(root), source.name)[0]
+        # It takes papers that were published without a label for the first class.
+        found.y[_unpublished(folder / files[-1])] = UNLABELLED
     except Exception as error:  # noqa: BLE001 - the library raises what its readers raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(f"{where}: cannot be loaded from {folder}: {reason}") from None
     return from_pyg(found, name=source.name)
+
+
+def _unpublished(index: Path) -> np.ndarray:
+    """Rows between those to test of which there are neither features nor a label: CiteSeer has 15.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "test.index"
+    >>> _ = path.write_text("7\\n4\\n5\\n")
+    >>> _unpublished(path).tolist()
+    [6]
+    """
+    rows = np.loadtxt(index, dtype=np.int64, ndmin=1)
+    return np.setdiff1d(np.arange(rows.min(), rows.max() + 1), rows)

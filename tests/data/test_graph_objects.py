@@ -108,22 +108,27 @@ def test_pyg_graphs_that_lack_something(given: Any, said: str) -> None:
 def citations(tmp_path: Path) -> Path:
     """A ring of 530 papers in the files in which Planetoid is published: 4 to learn from, 500 to
     validate, the last 6 to test."""
+    return published(tmp_path / "sets", "Cora", list(range(524, 530)))
+
+
+def published(folder: Path, name: str, tests: list[int]) -> Path:
+    """Such files of 530 papers of two classes, of which those from 524 that are not among `tests`
+    were published as links alone."""
     from scipy.sparse import csr_matrix
 
-    count, tests = 530, 6
-    x, y = np.eye(count, 8)[:, ::-1] + np.eye(1, 8), np.eye(2)[np.arange(count) % 2]
-    seen = count - tests
+    count, seen = 530, 524
+    x, y = np.eye(count, 8)[:, ::-1] + np.eye(1, 8), np.eye(2)[1 - np.arange(count) % 2]
     links = defaultdict(list, {k: [(k + 1) % count, (k - 1) % count] for k in range(count)})
     parts = {
-        "x": csr_matrix(x[:4]), "tx": csr_matrix(x[seen:]), "allx": csr_matrix(x[:seen]),
-        "y": y[:4], "ty": y[seen:], "ally": y[:seen], "graph": links,
+        "x": csr_matrix(x[:4]), "tx": csr_matrix(x[tests]), "allx": csr_matrix(x[:seen]),
+        "y": y[:4], "ty": y[tests], "ally": y[:seen], "graph": links,
     }  # fmt: skip
-    raw = tmp_path / "sets" / "Cora" / "raw"
+    raw, prefix = folder / name / "raw", f"ind.{name.lower()}"
     raw.mkdir(parents=True)
-    for name, part in parts.items():
-        (raw / f"ind.cora.{name}").write_bytes(pickle.dumps(part))
-    (raw / "ind.cora.test.index").write_text("".join(f"{k}\n" for k in range(seen, count)))
-    return tmp_path / "sets"
+    for part, held in parts.items():
+        (raw / f"{prefix}.{part}").write_bytes(pickle.dumps(held))
+    (raw / f"{prefix}.test.index").write_text("".join(f"{k}\n" for k in tests))
+    return folder
 
 
 def test_planetoid_from_a_folder(citations: Path) -> None:
@@ -133,6 +138,14 @@ def test_planetoid_from_a_folder(citations: Path) -> None:
     assert len(train["edges"]) == 530 and train["edges"][:3].tolist() == [[0, 1], [0, 529], [1, 2]]
     assert np.bincount(train["role"])[:3].tolist() == [4, 500, 6]
     assert train["role"][-6:].tolist() == [2] * 6 and train["x"][0].tolist() == [1, *[0] * 6, 1]
+
+
+def test_planetoid_papers_that_were_published_without_a_label_have_none(tmp_path: Path) -> None:
+    folder = published(tmp_path, "CiteSeer", [529, 524, 525, 527])
+    train = load_dataset(f"planetoid:CiteSeer?root={folder}").train
+    assert np.flatnonzero(train["y"] < 0).tolist() == [526, 528]
+    assert train["y"][524:526].tolist() == [1, 0] and train["y"][[527, 529]].tolist() == [0, 0]
+    assert not train["x"][[526, 528]].any() and train["role"][[526, 528]].tolist() == [255, 255]
 
 
 def test_planetoid_that_is_not_there(citations: Path) -> None:
