@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from lab import Lab
+from safetensors.torch import load_file
 
 import umbel
 from umbel.experiment import load
 from umbel.server.remote import run
 
 pytest.importorskip("torch_geometric", reason="the extra `graph` is not installed")
+
+
+# Two clusters in the second round.
+SPLITS = ["after=0", "length=1", "epsilon1=100.0", "epsilon2=1e-9"]
+SPLITS = [f"strategy.{setting}" for setting in SPLITS]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,20 @@ def network(tmp_path_factory):
     lab.close()
 
 
+@pytest.fixture(scope="module")
+def network_of_sets(tmp_path_factory):
+    """Nodes that each have some of 45 rings and stars."""
+    lab = Lab(tmp_path_factory.mktemp("sets"))
+    path = lab.experiment(
+        data={"source": "their_graphs:shapes?count=45", "clients": 3, "held_out": 0.2},
+        model={"name": "gcn", "hidden": 8, "readout": "sum"},
+        paradigm="graphs",
+        client={"steps": 4, "batch_size": 6},
+    )
+    yield lab.federation(path, clients=3), path
+    lab.close()
+
+
 @pytest.mark.parametrize(
     ("strategy", "settings"),
     [
@@ -42,13 +64,42 @@ def network(tmp_path_factory):
         ("scaffold", ["model.name=message-passing"]),
         ("fedper", ["model.name=gin"]),
         ("median", ["paradigm.name=links"]),
+        # Its first round trains the generator, its second the model with what that makes up.
+        ("fedavg", ["paradigm.name=fedsage", "paradigm.generator_rounds=1"]),
+        ("gcfl", SPLITS),
     ],
 )
 def test_same_bits_as_in_simulation(network, tmp_path, strategy, settings):
+    same_bits(network, tmp_path, strategy, settings)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings"),
+    [("fedavg", []), ("gcfl", [*SPLITS, "model.name=gin"])],
+)
+def test_sets_of_graphs_have_the_same_bits_as_in_simulation(
+    network_of_sets, tmp_path, strategy, settings
+):
+    same_bits(network_of_sets, tmp_path, strategy, settings)
+
+
+def same_bits(network, folder, strategy, settings):
     address, path = network
     experiment = load(path, [f"strategy.name={strategy}", *settings])
-    there = run(experiment, address, out=tmp_path / "there")
-    here = umbel.simulate(experiment, out=tmp_path / "here")
+    there = run(experiment, address, out=folder / "there")
+    here = umbel.simulate(experiment, out=folder / "here")
     assert there.status == "finished" and there.sha256 == here.sha256
     assert [r["metrics"] for r in there.records] == [r["metrics"] for r in here.records]
     assert [row["status"] for row in there.records[-1]["clients"]] == ["ok"] * 3
+    ways = [clusters(folder / way) for way in ("there", "here")]
+    assert ways[0] == ways[1] and len(ways[0]) == (2 if strategy == "gcfl" else 0)
+
+
+def clusters(run):
+    """Whose each cluster's model is, and that model."""
+    told = json.loads((run / "environment.json").read_text()).get("clusters", {})
+    models = {name: load_file(run / "clusters" / f"{name}.safetensors") for name in told}
+    return {
+        name: (clients, {key: value.tolist() for key, value in models[name].items()})
+        for name, clients in told.items()
+    }
