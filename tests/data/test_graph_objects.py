@@ -4,6 +4,8 @@ Planetoid's."""
 from __future__ import annotations
 
 import pickle
+import re
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from umbel.data import from_networkx, from_pyg, load_dataset
+from umbel.data import from_networkx, from_pyg, load_dataset, make_shards
 from umbel.errors import BadInput
+from umbel.experiment import Experiment, check
 
 networkx = pytest.importorskip("networkx", reason="the extra `graph` is not installed")
 pyg = pytest.importorskip("torch_geometric.data", reason="the extra `graph` is not installed")
@@ -138,6 +141,35 @@ def test_planetoid_from_a_folder(citations: Path) -> None:
     assert len(train["edges"]) == 530 and train["edges"][:3].tolist() == [[0, 1], [0, 529], [1, 2]]
     assert np.bincount(train["role"])[:3].tolist() == [4, 500, 6]
     assert train["role"][-6:].tolist() == [2] * 6 and train["x"][0].tolist() == [1, *[0] * 6, 1]
+
+
+def test_the_documentation_makes_an_npz_file_of_it(
+    citations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "graphs.md").read_text("utf-8")
+    [lines] = [
+        block for block in re.findall(r"```python\n(.+?)```", text, re.S) if "savez" in block
+    ]
+    source = f"planetoid:Cora?root={citations}"
+    assert "planetoid:Cora?download=true" in lines
+    monkeypatch.chdir(tmp_path)
+    exec(lines.replace("planetoid:Cora?download=true", source), {})
+    with np.load("cora.npz", allow_pickle=False) as made:
+        assert sorted(made) == ["edges", "test", "train", "val", "x", "y"]
+    made, published = load_dataset("cora.npz"), load_dataset(source)
+    assert made.schema == published.schema and set(made.train) == set(published.train)
+    for name, array in published.train.items():
+        assert np.array_equal(made.train[name], array), name
+
+
+def test_the_first_example_of_the_documentation_is_one(citations: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "graphs.md").read_text("utf-8")
+    first = tomllib.loads(re.findall(r"```toml\n(.+?)```", text, re.S)[0])
+    kind, name = first["data"]["source"].partition("?")[0].split(":")
+    assert (kind, name) == ("planetoid", "Cora")
+    check(Experiment(**first))
+    first["data"]["source"] = f"planetoid:Cora?root={citations}"
+    assert len(make_shards(Experiment(**first))) == 5
 
 
 def test_planetoid_papers_that_were_published_without_a_label_have_none(tmp_path: Path) -> None:
