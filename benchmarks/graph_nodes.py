@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from graph_figures import Setting, judged
 from kept import kept_run
 
+from umbel.building import build_paradigm
+from umbel.client.workbench import split
 from umbel.data import make_shards
 from umbel.data.storage import write_shards
 from umbel.experiment import Experiment
@@ -63,7 +66,7 @@ def louvain(setting: Setting) -> list[str]:
     said = []
     for name, (alone, federated, whole) in LOUVAIN.items():
         source = unsplit(setting, name)
-        found: dict[str, list[float]] = {"alone": [], "fedavg": [], "one place": []}
+        found: defaultdict[str, list[float]] = defaultdict(list)
         for seed in setting.over(5):
 
             def told(source: Path, clients: int, seed: int = seed) -> Experiment:
@@ -85,9 +88,12 @@ def louvain(setting: Setting) -> list[str]:
             folder = setting.out / f"louvain-{name}-{seed}"
             found["fedavg"].append(accuracy(told(source, 5), Path(f"{folder}-fedavg")))
             found["one place"].append(accuracy(told(source, 1), Path(f"{folder}-place")))
-            found["alone"].append(alone_accuracy(told(source, 5), folder, told))
+            own, every = alone_accuracies(told(source, 5), folder, told)
+            found["alone, by its own nodes"].append(own)
+            found["alone, by all nodes"].append(every)
         said += judged(f"{name}, Louvain, FedAvg", found["fedavg"], federated)
-        judged(f"{name}, Louvain, alone", found["alone"], alone)
+        for who in ("alone, by its own nodes", "alone, by all nodes"):
+            judged(f"{name}, Louvain, {who}", found[who], alone)
         judged(f"{name}, Louvain, one place", found["one place"], whole)
     return said
 
@@ -181,22 +187,30 @@ def accuracy(told: Experiment, folder: Path) -> float:
     return 100 * float(evaluation(result.records[-1], "federated", "accuracy") or 0.0)
 
 
-def alone_accuracy(
+def alone_accuracies(
     told: Experiment, folder: Path, again: Callable[[Path, int], Experiment]
-) -> float:
-    """In percent, over what all clients hold out, each by its own model."""
+) -> tuple[float, float]:
+    """In percent, each community's own model over what that community holds out; and over what all
+    hold out, each in its holder's graph, the mean over the models."""
     data = Path(f"{folder}-data")
     if not data.exists():
         sections = told.model_dump(exclude_unset=True)
         sections["data"].pop("labelled")
         write_shards(make_shards(Experiment(**sections)), data)
-    right = held = 0.0
+    paradigm, models, held = build_paradigm(told), [], []
     for k in range(told.data.clients):
-        result = kept_run(again(data / f"client-{k}", 1), Path(f"{folder}-alone-{k}"))
-        metrics = result.records[-1]["metrics"]["federated"]
-        held += metrics["examples"]
-        right += metrics["examples"] * metrics["accuracy"]
-    return 100 * right / held
+        alone = again(data / f"client-{k}", 1)
+        # The shards of its own run: what that holds out is not what FedAvg has the client hold out.
+        shard = make_shards(alone).shard(0)
+        model = paradigm.build(shard.schema).eval()
+        model.load_state_dict(kept_run(alone, Path(f"{folder}-alone-{k}")).model)
+        models.append(model)
+        out = split(shard, alone.data.held_out, alone.experiment.seed)[1]
+        held.append(paradigm.prepare(out))
+    sums = [[paradigm.evaluate(model, nodes) for nodes in held] for model in models]
+    right = np.array([[found["accuracy"] for found in row] for row in sums])
+    count = sum(found["examples"] for found in sums[0])
+    return 100 * float(right.trace()) / count, 100 * float(right.sum()) / count / len(models)
 
 
 def unsplit(setting: Setting, name: str) -> Path:

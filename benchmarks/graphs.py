@@ -4,7 +4,8 @@
 Velickovic et al. 2018), ten seeds.
 
 `louvain`: GCN over five Louvain communities, 60/20/20 of each client's nodes at random, alone,
-FedAvg and in one place (FederatedScope-GNN, arXiv 2204.05562), five seeds.
+FedAvg and in one place (FederatedScope-GNN, arXiv 2204.05562), five seeds. Alone each community has
+a model: judged by what that community holds out, and by what all hold out.
 
 `fedsage`: GraphSAGE and FedSage+ over the same communities, five seeds.
 
