@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
-from graph_figures import Setting, judged
+from graph_figures import ABOUT, Setting, judged
 from kept import kept_run
 
 from umbel.building import build_paradigm
@@ -117,18 +118,20 @@ def fedsage(setting: Setting) -> list[str]:
                 )
                 found.append(accuracy(told, setting.out / f"fedsage-{name}-{paradigm}-{seed}"))
             faults = judged(f"{name}, Louvain, GraphSAGE, {paradigm}", found, published)
-            said += faults if paradigm == "fedsage" else []
+            # docs/graphs.md claims a figure of Cora alone.
+            said += faults if (name, paradigm) == ("cora", "fedsage") else []
     return said
 
 
 def fedgcn(setting: Setting) -> list[str]:
+    """What is published is about so much, of whichever number of hops does better."""
     said = []
     for name, (without, with_sums) in FEDGCN.items():
-        for kind, published in (("nodes", without), ("1", with_sums), ("2", with_sums)):
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for kind in ("nodes", "1", "2"):
             paradigm: dict[str, Any] = {"name": "nodes"}
             if kind != "nodes":
                 paradigm |= {"name": "fedgcn", "hops": int(kind)}
-            found = []
             for seed in setting.over(5):
                 told = nodes(
                     setting.data / f"{name}.npz",
@@ -141,10 +144,13 @@ def fedgcn(setting: Setting) -> list[str]:
                     paradigm=paradigm,
                     client={"steps": 3, "optimizer": {"name": "sgd", "lr": 0.5}},
                 )
-                found.append(accuracy(told, setting.out / f"fedgcn-{name}-{kind}-{seed}"))
-            what = "FedAvg" if kind == "nodes" else f"FedGCN, {kind} hops"
-            faults = judged(f"{name}, ten clients, {what}", found, published)
-            said += faults if kind != "nodes" else []
+                found[kind].append(accuracy(told, setting.out / f"fedgcn-{name}-{kind}-{seed}"))
+        judged(f"{name}, ten clients, FedAvg", found["nodes"], without, ABOUT)
+        faults = {
+            hops: judged(f"{name}, ten clients, FedGCN, {hops} hops", found[hops], with_sums, ABOUT)
+            for hops in ("1", "2")
+        }
+        said += faults[max(faults, key=lambda hops: mean(found[hops]))]
     return said
 
 
