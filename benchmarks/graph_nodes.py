@@ -56,7 +56,7 @@ def place(setting: Setting) -> list[str]:
         shape = {"name": model} | ({"hidden": 16} if model == "gcn" else {})
         (rounds, client), found = PLACE_SETTINGS[name, model], []
         for seed in setting.over(10):
-            source, data = setting.data / f"{name}.npz", {"clients": 1}
+            source, data = setting.graph(name), {"clients": 1}
             told = nodes(source, seed, rounds, data=data, model=shape, client=client)
             found.append(accuracy(told, setting.out / f"place-{name}-{model}-{seed}"))
         said += judged(f"{name}, {model} in one place", found, published)
@@ -134,7 +134,7 @@ def fedgcn(setting: Setting) -> list[str]:
                 paradigm |= {"name": "fedgcn", "hops": int(kind)}
             for seed in setting.over(5):
                 told = nodes(
-                    setting.data / f"{name}.npz",
+                    setting.graph(name),
                     seed,
                     100,
                     data={
@@ -160,7 +160,7 @@ def propagation(setting: Setting) -> list[str]:
         found = []
         for clients, partition in ((1, "iid"), (5, "louvain"), (10, "iid")):
             told = nodes(
-                setting.data / f"{name}.npz",
+                setting.graph(name),
                 0,
                 1,
                 data={"clients": clients, "partition": partition},
@@ -224,6 +224,6 @@ def unsplit(setting: Setting, name: str) -> Path:
     path = setting.out / f"{name}-unsplit.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = dict(np.load(setting.data / f"{name}.npz"))
+        arrays = dict(np.load(setting.graph(name)))
         np.savez(path, **{k: v for k, v in arrays.items() if k not in ("train", "val", "test")})
     return path

@@ -31,13 +31,14 @@ seeds.
 
 `large`: a random graph of 100,000 nodes, one round with sampled neighbours: its peak memory.
 
-    python benchmarks/graphs.py place louvain --data FOLDER [--out FOLDER] [--seeds N]
+    python benchmarks/graphs.py place louvain --data DATA [--out FOLDER] [--seeds N]
 
-FOLDER holds cora.npz and citeseer.npz as docs/graphs.md has them; `molecules` and `movielens` need
-`umbel data fetch` of their sets. Each run is kept, and one that is there is not repeated. Exits
-with 1 where a figure is more than a point below the published one, or more than two where that is
-told as about so much (FedGCN, by the better of its two), FedAvg not 3 points above alone on the
-mean over the sets of molecules, or recall not above that of popularity.
+DATA is `planetoid`, with the options of that source (`--data 'planetoid?download=true'`), or a
+folder that holds cora.npz and citeseer.npz, which docs/graphs.md says how to make; `molecules` and
+`movielens` need `umbel data fetch` of their sets. Each run is kept, and one that is there is not
+repeated. Exits with 1 where a figure is more than a point below the published one, or more than two
+where that is told as about so much (FedGCN, by the better of its two), FedAvg not 3 points above
+alone on the mean over the sets of molecules, or recall not above that of popularity.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ ROWS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="+", choices=list(ROWS))
-    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--data", default="planetoid")
     parser.add_argument("--out", type=Path, default=Path("runs/graphs"))
     parser.add_argument("--seeds", type=int)
     given = parser.parse_args()

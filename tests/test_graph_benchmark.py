@@ -30,7 +30,7 @@ def faults(
         return next(value for name, value in told.items() if name in run.name)
 
     monkeypatch.setattr(benchmark, "accuracy", accuracy)
-    setting = benchmark.Setting(folder, folder, seeds=2)
+    setting = benchmark.Setting(str(folder), folder, seeds=2)
     found: list[str] = benchmark.fedgcn(setting)
     return found
 
