@@ -53,7 +53,8 @@ def gcn(
         readout: what makes a graph of its nodes, where graphs are to be told apart.
     """
     conv = _library().GCNConv
-    return _network(schema, Form(hidden, layers, drop, readout), lambda i, o: conv(i, o))
+    form = Form(hidden, layers, drop, readout)
+    return _network(schema, form, lambda i, o: conv(i, o), weighs=True)
 
 
 def graphsage(
@@ -207,6 +208,7 @@ def _network(
     activation: nn.Module | None = None,
     *,
     tells: bool = False,
+    weighs: bool = False,
 ) -> nn.Module:
     """Layers by what is asked of them: a node's scores come from a last layer, a graph's from its
     readout, and a link's are made of a last layer's features of its ends."""
@@ -228,7 +230,7 @@ def _network(
     widths[-1] = form.hidden if kind == "link" else outputs
     makes = [make] * (form.layers - 1) + [last or make]
     pairs = zip(makes, pairwise(widths), strict=True)
-    made = [Layer(one(i, o), o, tells=tells) for one, (i, o) in pairs]
+    made = [Layer(one(i, o), o, tells=tells, weighs=weighs) for one, (i, o) in pairs]
     return NodeNetwork(made, activation, form.drop).of(schema)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,43 @@ from torch.nn.functional import dropout
 from ..schema import Schema
 
 if TYPE_CHECKING:
-    from torch_geometric.nn import MessagePassing
+    from torch_geometric.nn import GCNConv, MessagePassing
 
 
 class Layer(nn.Module):
     """A message-passing layer whose output has a known width; `tells` says whether it looks at what
-    is known of each edge."""
+    is known of each edge, `weighs` whether it is a graph convolution, which takes degrees from
+    edges."""
 
-    def __init__(self, conv: nn.Module, out_features: int, *, tells: bool = False) -> None:
+    def __init__(
+        self, conv: nn.Module, out_features: int, *, tells: bool = False, weighs: bool = False
+    ) -> None:
         super().__init__()
-        self.conv, self.out_features, self._tells = conv, out_features, tells
+        self.conv, self.out_features = conv, out_features
+        self._tells, self.weighs = tells, weighs
 
-    def forward(self, x: Tensor, edges: Tensor, edge_x: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        edges: Tensor,
+        edge_x: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        if self.weighs and weights is not None:
+            return convolved(self.conv, x, edges, weights)
         told = (edge_x,) if self._tells else ()
         found: Tensor = self.conv(x, edges, *told)
         return found
+
+
+def convolved(conv: nn.Module, x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+    """What PyTorch Geometric's graph convolution makes of nodes (n, F) with weights (m + n,), those
+    of its edges (2, m) before those of each node's loop, in place of its own."""
+    layer = cast("GCNConv", conv)
+    loops = torch.arange(len(x)).repeat(2, 1)
+    pairs = torch.cat([edges, loops], dim=1)
+    found: Tensor = layer.propagate(pairs, x=layer.lin(x), edge_weight=weights)
+    return found if layer.bias is None else found + layer.bias
 
 
 class Network(nn.Module):
@@ -45,6 +67,8 @@ class NodeNetwork(Network):
     """Scores (n, outputs) of the nodes of a graph from their features (n, F), edges (2, m) as
     (from, to), each way one, and what is known of these (m, E).
 
+    `weights` (m + n,), of the edges and then of each node's loop, are what graph convolutions weigh
+    messages by where the edges are but some of the graph's; without them they reckon their own.
     Dropout comes before each layer, an activation after all but the last. `body` holds all layers
     but the last, `head` is that.
     """
@@ -55,10 +79,17 @@ class NodeNetwork(Network):
         self.head = layers[-1]
         self.activation, self.drop = activation, drop
 
-    def forward(self, x: Tensor, edges: Tensor, edge_x: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        edges: Tensor,
+        edge_x: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        told = edges, edge_x, weights
         for layer in self.body:
-            x = self.activation(layer(dropout(x, self.drop, self.training), edges, edge_x))
-        scores: Tensor = self.head(dropout(x, self.drop, self.training), edges, edge_x)
+            x = self.activation(layer(dropout(x, self.drop, self.training), *told))
+        scores: Tensor = self.head(dropout(x, self.drop, self.training), *told)
         return scores
 
 

@@ -16,7 +16,7 @@ from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..batches import shuffled
 from .directions import both_ways
-from .sampling import Adjacency, sampled
+from .sampling import WEIGHTS, Adjacency, sampled
 from .targets import Classes, Targets, build_network, targets_of
 
 
@@ -31,7 +31,8 @@ class Nodes:
     Paper: Kipf and Welling 2017, Semi-Supervised Classification with Graph Convolutional Networks,
     arXiv 1609.02907, equation 10; each client its own subgraph, as Zhang et al. 2021, Subgraph
     Federated Learning with Missing Neighbor Generation, arXiv 2106.13430, whose FedSage this is;
-    neighbours sampled as by Hamilton et al. 2017, arXiv 1706.02216, algorithm 2.
+    neighbours sampled as by Hamilton et al. 2017, arXiv 1706.02216, algorithm 2, whose messages a
+    graph convolution weighs as the whole graph would (see `sampled`).
 
     Args:
         normalise: `sum` has a node's features that add up to more than 1 add up to 1, as is usual
@@ -119,5 +120,8 @@ class Nodes:
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Of all nodes (n, outputs)."""
-        scores: Tensor = model(batch["x"], batch["edges"], batch.get(EDGE_X))
+        told = batch["x"], batch["edges"], batch.get(EDGE_X)
+        # A model of the user's own need not take weights, and no other looks at them.
+        weighed = WEIGHTS in batch and isinstance(model, NodeNetwork)
+        scores: Tensor = model(*told, batch[WEIGHTS]) if weighed else model(*told)
         return scores

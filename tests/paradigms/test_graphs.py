@@ -13,7 +13,7 @@ import umbel
 from umbel import registry
 from umbel.data import load_dataset, make_shards
 from umbel.data.boundary import BEYOND
-from umbel.data.rows import EDGES, layout_fault, taken
+from umbel.data.rows import EDGE_X, EDGES, layout_fault, taken
 from umbel.data.shard import Shard
 from umbel.data.storage import read_shard, write_shards
 from umbel.errors import BadInput, UmbelError
@@ -290,20 +290,56 @@ def test_sampled_neighbours_are_neighbours_and_no_more_than_asked():
     assert into[:3].tolist() == [4, 4, 4] and into[3:].max() == 2
 
 
-def test_all_neighbours_sampled_give_the_loss_of_the_whole():
+@pytest.mark.parametrize("name", ["gcn", "graphsage", "gat", "gin", "message-passing", "node-mlp"])
+@pytest.mark.parametrize("edge_width", [0, 2])
+def test_all_neighbours_sampled_give_the_loss_of_the_whole(name, edge_width):
     generator = np.random.default_rng(2)
     edges = np.argwhere(np.triu(generator.random((40, 40)) < 0.1, 1))
     x = generator.normal(size=(40, 3)).astype(np.float32)
-    data = load_dataset("their_graphs:heights")
+    schema = replace(load_dataset("their_graphs:heights").schema, edge_width=edge_width)
     arrays = {"x": x[:, :2], "y": np.full(40, -1), "target": x[:, 2], EDGES: edges}
-    build = lambda schema: registry.build("model", "graphsage", {"drop": 0.0}, schema)  # noqa: E731
+    if edge_width:
+        arrays[EDGE_X] = generator.normal(size=(len(edges), edge_width))
+    build = lambda schema: registry.build("model", name, {"drop": 0.0}, schema)  # noqa: E731
     whole, some = Nodes(build), Nodes(build, neighbours=[40, 40])
     torch.manual_seed(0)
-    model = whole.build(data.schema)
-    some.build(data.schema)
-    losses = []
+    model = whole.build(schema)
+    some.build(schema)
+    losses, moved = [], []
     for paradigm in (whole, some):
-        prepared = paradigm.prepare(Shard("a", data.schema, arrays))
+        prepared = paradigm.prepare(Shard("a", schema, arrays))
         batches = paradigm.batches(prepared, 7, torch.Generator().manual_seed(1))
-        losses.append([float(paradigm.loss(model, b, torch.Generator())) for b in batches])
+        found = [paradigm.loss(model, b, torch.Generator()) for b in batches]
+        losses.append([loss.item() for loss in found])
+        moved.append(torch.autograd.grad(sum(found), list(model.parameters()), allow_unused=True))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for one, other in zip(*moved, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolution_over_some_neighbours_by_hand():
+    """A star: of the hub's four leaves two are drawn, each with twice the weight; the degrees are
+    those of the whole, also where an edge leads out of what was drawn."""
+    edges = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 5]])
+    arrays = {"x": np.eye(6, dtype=np.float32), "y": np.zeros(6), "target": np.zeros(6)}
+    schema = replace(load_dataset("their_graphs:heights").schema, shape=(6,))
+    build = lambda schema: registry.build("model", "gcn", {"layers": 1}, schema)  # noqa: E731
+    paradigm = Nodes(build, neighbours=[2])
+    model = paradigm.build(schema).eval()
+    with torch.no_grad():
+        model.head.conv.lin.weight.copy_(10.0 ** torch.arange(6))
+    prepared = paradigm.prepare(Shard("a", schema, {**arrays, EDGES: edges}))
+    batch = {**prepared, "rows": torch.tensor([0])}
+    degrees, total = [5, 3, 2, 2, 2, 2], torch.zeros(())
+    for seed in range(600):
+        found = sampled(batch, Adjacency.kept(prepared), [2], torch.Generator().manual_seed(seed))
+        drawn = found["x"].argmax(dim=1).tolist()
+        assert drawn[0] == 0 and len(drawn) == 3 and set(drawn[1:]) < {1, 2, 3, 4}
+        wanted = 1 / 5 + sum(2 * 10**j / (5 * degrees[j]) ** 0.5 for j in drawn[1:])
+        score = paradigm.scores(model, found)[0].detach().squeeze()
+        assert float(score) == pytest.approx(wanted, rel=1e-5)
+        total += score / 600
+    whole = Nodes(build).scores(model, prepared)[0].detach().squeeze()
+    torch.testing.assert_close(total, whole, rtol=0.15, atol=0.0)
