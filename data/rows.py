@@ -128,6 +128,21 @@ def parted(
     return parts[0], parts[1]
 
 
+def unjudged(arrays: Arrays) -> dict[str, np.ndarray]:
+    """Of a graph that is trained on (see `parted`) what is left without the nodes that are held
+    out, or are there to validate or to test by, and without their edges.
+
+    >>> graph = {"y": np.array([5, 6, 7]), "edges": np.array([[0, 1], [1, 2]])}
+    >>> left = unjudged({**graph, "counts": np.array([False, True, True])})
+    >>> left["y"].tolist(), left["edges"].tolist()
+    ([6, 7], [[0, 1]])
+    """
+    kept = arrays.get(COUNTS, np.ones(len(arrays["y"]), np.bool_))
+    if ROLE in arrays:
+        kept = kept | ~np.isin(arrays[ROLE], (VALIDATION, TEST))
+    return taken(arrays, np.flatnonzero(kept))
+
+
 def layout_fault(arrays: Arrays, examples: int) -> str:
     """Why the arrays do not hold so many examples; empty where they do.
 

@@ -154,7 +154,17 @@ class Transfers(Protocol):
 
 
 @runtime_checkable
-class AddsExamples(Protocol):
+class PreparesTraining(Protocol):
+    """A paradigm that makes something else of a shard that is trained on than of one that is
+    judged."""
+
+    def prepare_training(self, shard: Shard) -> Prepared:
+        """As `prepare`, for examples that are trained on."""
+        ...
+
+
+@runtime_checkable
+class AddsExamples(PreparesTraining, Protocol):
     """A paradigm that trains on more examples than a client's own, the same at every client."""
 
     @property
@@ -163,14 +173,13 @@ class AddsExamples(Protocol):
         ...
 
     def prepare_training(self, shard: Shard) -> Prepared:
-        """As `prepare`, for examples that are trained on. The first tensor counts the client's
-        own; others may count those that are added."""
+        """The first tensor counts the client's own; others may count those that are added."""
         ...
 
 
 def prepare_training(paradigm: Paradigm, shard: Shard) -> Prepared:
     """A shard as tensors to train on."""
-    if isinstance(paradigm, AddsExamples):
+    if isinstance(paradigm, PreparesTraining):
         return paradigm.prepare_training(shard)
     return paradigm.prepare(shard)
 

@@ -44,6 +44,7 @@ class FedSage(Nodes):
         degree_weight: of the loss of numbers of neighbours, a, >= 0.
         feature_weight: of that of their features, b, >= 0.
         normalise: as for `Nodes`.
+        inductive: as for `Nodes`, of the generator's training, too.
     """
 
     passes_around = True
@@ -59,6 +60,7 @@ class FedSage(Nodes):
         degree_weight: float = 1.0,
         feature_weight: float = 1.0,
         normalise: Literal["none", "sum"] = "none",
+        inductive: bool = False,
     ) -> None:
         for name, count in (("generator_rounds", generator_rounds), ("most", most)):
             if count < 1:
@@ -68,7 +70,7 @@ class FedSage(Nodes):
                 raise ValueError(f"{name}: {weight:g} is not a number from 0")
         if not 0 < hide < 1:
             raise ValueError(f"hide: {hide:g} is not in (0, 1)")
-        super().__init__(build_model, normalise=normalise)
+        super().__init__(build_model, normalise=normalise, inductive=inductive)
         self._rounds, self._hide, self._most = generator_rounds, hide, most
         self._weights = degree_weight, feature_weight
         self._mended: tuple[Tensor, Tensor] | None = None

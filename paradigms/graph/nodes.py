@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ...data.rows import COUNTS, EDGE_X, EDGES
+from ...data.rows import COUNTS, EDGE_X, EDGES, unjudged
 from ...data.shard import Shard
 from ...errors import BadInput
 from ...models.graph_networks import NodeNetwork
@@ -39,6 +40,9 @@ class Nodes:
             for counts of words.
         neighbours: how many neighbours a node hears in each layer while training, from the last
             layer to the first; empty for all.
+        inductive: whether the nodes that are held out, or are there to validate or to test by, are
+            left out of the graph that is trained on, with their edges. They are judged in the
+            client's whole graph in any case.
     """
 
     takes_graphs = True
@@ -49,11 +53,12 @@ class Nodes:
         *,
         normalise: Literal["none", "sum"] = "none",
         neighbours: Sequence[int] = (),
+        inductive: bool = False,
     ) -> None:
         if any(count < 1 for count in neighbours):
             raise ValueError(f"neighbours: {list(neighbours)} holds a number below 1")
         self._build_model, self._neighbours = build_model, tuple(neighbours)
-        self._normalise = normalise == "sum"
+        self._normalise, self._inductive = normalise == "sum", inductive
         self._targets: Targets = Classes()
 
     def build(self, schema: Schema) -> nn.Module:
@@ -76,6 +81,11 @@ class Nodes:
             known = known & torch.tensor(shard.arrays[COUNTS])
         rows = known.nonzero().flatten()
         return {"rows": rows, "y": targets[rows], **self.graph(shard)}
+
+    def prepare_training(self, shard: Shard) -> Prepared:
+        if self._inductive:
+            shard = replace(shard, arrays=unjudged(shard.arrays))
+        return self.prepare(shard)
 
     def graph(self, shard: Shard) -> dict[str, Tensor]:
         """A prepared shard's parts that are of its whole graph."""

@@ -59,6 +59,7 @@ def network_of_sets(tmp_path_factory):
     ("strategy", "settings"),
     [
         ("fedavg", ["paradigm.neighbours=[4, 2]"]),
+        ("fedavg", ["paradigm.inductive=true", "paradigm.neighbours=[4, 2]"]),
         ("fedadam", ["model.name=gat", "model.hidden=2"]),
         ("fedprox", ["model.name=graphsage"]),
         ("scaffold", ["model.name=message-passing"]),
