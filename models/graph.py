@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import BadInput
 from ..schema import Schema
 from .graph_networks import Alone, GraphNetwork, Layer, NodeNetwork, Passing, dropping
+from .graph_sources import keep_sources
 
 Aggregate = Literal["mean", "sum", "max"]
 Readout = Literal["mean", "sum", "max", "attention"]
@@ -224,6 +225,7 @@ def _network(
     widths = [width, *[form.hidden] * form.layers]
     if kind == "graph":
         made = [Layer(make(i, o), o, tells=tells) for i, o in pairwise(widths)]
+        keep_sources(made[0].conv)
         return GraphNetwork(made, activation, form.drop, _readout(form), outputs).of(schema)
     if kind not in ("node", "link"):
         raise BadInput(f"model: this one is for graphs, not for {schema.summary()}")
@@ -231,6 +233,7 @@ def _network(
     makes = [make] * (form.layers - 1) + [last or make]
     pairs = zip(makes, pairwise(widths), strict=True)
     made = [Layer(one(i, o), o, tells=tells, weighs=weighs) for one, (i, o) in pairs]
+    keep_sources(made[-1].conv)
     return NodeNetwork(made, activation, form.drop).of(schema)
 
 

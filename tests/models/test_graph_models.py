@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -126,6 +129,42 @@ def test_the_order_of_nodes_changes_no_graph(name, readout):
 def test_a_perceptron_hears_nobody():
     model = build("node-mlp")
     assert torch.equal(model(X, EDGES), model(X, EDGES[:, :0]))
+
+
+STEP = """
+import inspect
+import torch
+from umbel import registry
+from umbel.schema import Schema
+
+x, edges = torch.eye(3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+for edge_width in (0, 1):
+    nodes = Schema("node-classification", (3,), "float32", ("a", "b"), edge_width=edge_width)
+    for name in ("gcn", "graphsage", "gat", "gin", "message-passing"):
+        model = registry.build("model", name, {}, nodes)
+        optimizer = torch.optim.Adam(model.parameters())
+        model(x, edges, torch.ones(4, 1) if edge_width else None).sum().backward()
+        optimizer.step()
+        if name != "message-passing":
+            print(name, "def propagate" in inspect.getsource(model.head.conv.propagate))
+"""
+
+
+def test_a_process_leaves_nothing_in_the_temporary_folder(tmp_path):
+    """Also where Python keeps what it compiles; and the source can still be looked at."""
+    (tmp_path / "folder").mkdir()
+    own = {"TMPDIR": str(tmp_path / "folder"), "PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", STEP],
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("True") == 8 and "False" not in done.stdout
+    # Torch makes itself an empty folder for compiled models, one a user, as soon as it is imported.
+    left = [p for p in (tmp_path / "folder").rglob("*") if p.name[:14] != "torchinductor_"]
+    assert left == []
 
 
 @pytest.mark.parametrize(
