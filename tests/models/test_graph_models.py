@@ -112,6 +112,27 @@ def test_every_update_by_hand(update):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("edge_width", [0, 2])
+def test_the_order_of_nodes_orders_their_scores(name, edge_width):
+    model = build(name, replace(NODES, edge_width=edge_width), layers=3)
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(12, 2, generator=generator)
+    pairs = torch.triu(torch.rand(12, 12, generator=generator) < 0.25, 1).nonzero()
+    known = torch.randn(len(pairs), edge_width, generator=generator) if edge_width else None
+    if known is not None:
+        known = known.repeat(2, 1)
+    edges = torch.cat([pairs, pairs.flip(1)]).T
+    scores = model(x, edges, known)
+    order = torch.randperm(12, generator=generator)
+    # Edges come in another order, too.
+    mixed = torch.randperm(edges.shape[1], generator=generator)
+    moved = torch.argsort(order)[edges][:, mixed]
+    found = model(x[order], moved, None if known is None else known[mixed])
+    torch.testing.assert_close(found, scores[order])
+    assert not torch.allclose(found, scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("readout", ["mean", "sum", "max", "attention"])
 def test_the_order_of_nodes_changes_no_graph(name, readout):
     model = build(name, GRAPHS, readout=readout)
