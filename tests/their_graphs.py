@@ -33,6 +33,17 @@ def shapes(*, count: int = 120, numbers: bool = False) -> Dataset:
     )
 
 
+OTHERS = (1, 4)
+
+
+def twisted(*, count: int = 180, clients: int = 6) -> Dataset:
+    """The same shapes at so many owners, of whom `OTHERS` call each by the other's name."""
+    found = shapes(count=count)
+    owners = np.arange(count) // 2 % clients
+    y = np.where(np.isin(owners, OTHERS), 1 - found.train["y"], found.train["y"])
+    return Dataset("twisted", found.schema, {**found.train, "y": y}, None, owners)
+
+
 def bonds(*, count: int = 80) -> Dataset:
     """Pairs of nodes whose class is what is known of the one edge between them."""
     y = np.arange(count) % 2

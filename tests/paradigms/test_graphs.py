@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from their_graphs import OTHERS
 
 import umbel
 from umbel import registry
@@ -50,6 +52,32 @@ def test_graphs_are_told_apart(tmp_path, name):
         model |= {"readout": "max"} if name == "gcn" else {"aggregate": "sum"}
     result = umbel.simulate(experiment("their_graphs:shapes", model), out=tmp_path / "run")
     assert evaluation(result.records[-1], "federated", "accuracy") > 0.9
+
+
+def test_clients_that_name_graphs_unlike_ways_part(tmp_path):
+    """With one model for all, one kind has all wrong."""
+    told = Experiment(
+        experiment={"rounds": 12, "seed": 3},
+        data={
+            "source": "their_graphs:twisted",
+            "clients": 6,
+            "held_out": 0.3,
+            "partition": "natural",
+        },
+        model={"name": "gin", "hidden": 16, "drop": 0.0},
+        paradigm="graphs",
+        strategy={"name": "gcfl", "epsilon1": 1.0, "epsilon2": 1.0, "length": 4, "after": 8},
+        client={"steps": 15, "batch_size": 0, "optimizer": {"name": "adam", "lr": 0.02}},
+        evaluation={"every": 12},
+    )
+    result = umbel.simulate(told, out=tmp_path / "run")
+    parts = json.loads((result.folder / "environment.json").read_text())["clusters"]
+    ours = [f"client-{k}" for k in range(6) if k not in OTHERS]
+    assert parts == {"0": ours, "1": [f"client-{k}" for k in OTHERS]}
+    assert evaluation(result.records[-1], "federated", "accuracy") > 0.95
+    sections = told.model_dump(exclude_unset=True) | {"strategy": {"name": "fedavg"}}
+    alike = umbel.simulate(Experiment(**sections), out=tmp_path / "fedavg")
+    assert evaluation(alike.records[-1], "federated", "accuracy") < 0.75
 
 
 @pytest.mark.parametrize("name", ["gin", "message-passing"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import chdir
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,28 @@ def experiment(path, clients=3, model="gcn", rounds=3, **sections) -> Experiment
 def test_every_model_learns_from_neighbours(blocks, tmp_path, model):
     result = umbel.simulate(experiment(blocks, model=model, rounds=4), out=tmp_path / "run")
     assert evaluation(result.records[-1], "federated", "accuracy") > 0.75
+
+
+def test_three_clients_learn_the_papers_of_cora(tmp_path):
+    """2708 papers, of 140 of which the subject is known; a perceptron comes to 51 %."""
+    parents = Path(__file__).resolve().parents
+    found = [path for p in parents if (path := p / "shared" / "data" / "cora.npz").is_file()]
+    if not found:
+        pytest.skip("no shared/data/cora.npz beside the repository")
+    whole = load_dataset(str(found[0]))
+    assert whole.train["x"].shape == (2708, 1433) and len(whole.schema.classes) == 7
+    assert np.bincount(whole.train["role"] + 1)[1:].tolist() == [140, 500, 1000]
+    told = Experiment(
+        experiment={"rounds": 5, "seed": 0},
+        data={"source": str(found[0]), "clients": 3, "partition": "louvain"},
+        model={"name": "gcn", "hidden": 16},
+        paradigm={"name": "nodes", "normalise": "sum"},
+        client={"steps": 20, "batch_size": 0, "optimizer": {"name": "adam", "lr": 0.05}},
+        evaluation={"every": 5, "central": False},
+    )
+    [*_, last] = umbel.simulate(told, out=tmp_path / "run").records
+    assert last["metrics"]["federated"]["examples"] == 1000
+    assert evaluation(last, "federated", "accuracy") > 0.68
 
 
 def test_a_client_has_its_nodes_and_the_edges_between_them(blocks):
