@@ -26,7 +26,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.conv, self.out_features = conv, out_features
-        self._tells, self.weighs = tells, weighs
+        self._tells, self._weighs = tells, weighs
 
     def forward(
         self,
@@ -35,7 +35,7 @@ class Layer(nn.Module):
         edge_x: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        if self.weighs and weights is not None:
+        if self._weighs and weights is not None:
             return convolved(self.conv, x, edges, weights)
         told = (edge_x,) if self._tells else ()
         found: Tensor = self.conv(x, edges, *told)
