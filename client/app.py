@@ -114,7 +114,7 @@ class Worker:
         bench.enter(task.round)
         place = self._workplace(bench, task, context)
         if place.examples == 0:
-            raise UmbelError(f"{place.client}: no labelled examples to train on")
+            raise UmbelError(f"{place.client}: no {bench.learns_from} to train on")
         store = self._store(context)
         state = _state(store, bench, task.run, place.client, before=task.round)
         update = _train(bench, place, task, state)

@@ -22,6 +22,7 @@ from ..paradigms.base import (
     Descends,
     Divides,
     KeepsFeatures,
+    LearnsFrom,
     Prepared,
     ScalesRates,
     SharesStatistics,
@@ -77,6 +78,9 @@ class Workbench:
         self.local, self.chain = side.local, side.chain
         self.paradigm = build_paradigm(experiment, told=True)
         self.shares_statistics = isinstance(self.paradigm, SharesStatistics)
+        self.learns_from = "examples"
+        if isinstance(self.paradigm, LearnsFrom):
+            self.learns_from = self.paradigm.learns_from
         self.updates_locally = isinstance(self.paradigm, UpdatesLocally)
         self.sends_model = not isinstance(self.paradigm, AbsorbsTotal)
         self.model = build_model(self.paradigm, experiment, schema)

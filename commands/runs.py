@@ -28,9 +28,9 @@ def check(file: File, set_: Set = None, json: Json = False, data: ReadData = Fal
     """Check an experiment file without running it."""
     experiment = load_experiment(file, set_)
     if data:
-        from ..data import make_shards
+        from ..data import check_learnable, make_shards
 
-        make_shards(experiment)
+        check_learnable(experiment, make_shards(experiment))
     if json:
         print(experiment.to_json())
     say(f"{file}: good")

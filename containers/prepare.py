@@ -119,6 +119,7 @@ def make_shards(file: str) -> None:
     clients = len(own) + scaled()
     experiment = load(Path(file)).with_clients(clients)
     shards = data.make_shards(experiment)
+    data.check_learnable(experiment, shards)
     changed = 0
     for folder, names in divided(own, clients):
         folder.mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .fetching import fetch as fetch
     from .graph_objects import from_networkx as from_networkx
     from .graph_objects import from_pyg as from_pyg
+    from .learnable import check_learnable as check_learnable
     from .loading import load_dataset as load_dataset
     from .picture import plot_partition as plot_partition
     from .pool import Partition as Partition
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .sharding import PartitionedShards as PartitionedShards
     from .sharding import auxiliary_examples as auxiliary_examples
     from .sharding import central_test as central_test
-    from .sharding import check_labels as check_labels
     from .sharding import make_shards as make_shards
     from .sharding import server_examples as server_examples
     from .sources import resolve_source as resolve_source
@@ -40,7 +40,7 @@ _HOME_OF = {
     "ShardSource": "shard",
     "auxiliary_examples": "sharding",
     "central_test": "sharding",
-    "check_labels": "sharding",
+    "check_learnable": "learnable",
     "fetch": "fetching",
     "from_networkx": "graph_objects",
     "from_pyg": "graph_objects",
@@ -63,7 +63,7 @@ __all__ = [
     "ShardSource",
     "auxiliary_examples",
     "central_test",
-    "check_labels",
+    "check_learnable",
     "fetch",
     "from_networkx",
     "from_pyg",

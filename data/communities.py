@@ -34,7 +34,8 @@ def louvain(pool: Pool, *, slack: int = 20) -> Partition:
     found = networkx.community.louvain_communities(graph, seed=seed)
     share = len(pool) // pool.clients
     slack = min(slack, share // 4)
-    most = max(1, share - slack)
+    # At most an equal share: there are as many pieces as clients, and each of these gets one.
+    most = share - slack
     pieces = [
         nodes[begin : begin + most]
         for nodes in (sorted(community) for community in found)
@@ -49,8 +50,5 @@ def louvain(pool: Pool, *, slack: int = 20) -> Partition:
             turn = (turn + 1) % pool.clients
         clients[turn] += piece
         turn = (turn + 1) % pool.clients
-    empty = next((k for k, nodes in enumerate(clients) if not nodes), None)
-    if empty is not None:
-        raise BadInput(f"data.partition: louvain: client-{empty} would get no node")
     rows = [np.array(sorted(nodes), np.int64) for nodes in clients]
     return rows.__getitem__

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import registry
 from ..errors import BadInput
-from ..paradigms.catalogue import SEMI_SUPERVISED
 from ..randomness import numpy_generator
 from ..schema import Schema
 from .boundary import beyond
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Indices: TypeAlias = np.ndarray
-
-LOOKED_AT_ONCE = 1000
-"""The largest population whose labels are all looked at before a run."""
 
 
 @dataclass(frozen=True)
@@ -131,22 +127,6 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         hiding=hiding,
         held_out=data.held_out,
     )
-
-
-def check_labels(experiment: Experiment, shards: PartitionedShards) -> None:
-    """Raise BadInput where nobody has a label, unless the population is too large to be looked at;
-    or where the paradigm is for some without and there are none."""
-    data, name = experiment.data, experiment.paradigm.name
-    whole = not shards.hiding.hides and (shards.dataset.train["y"] != UNLABELLED).all()
-    if whole and name in SEMI_SUPERVISED:
-        raise BadInput(
-            f"paradigm.name: {name} learns from examples without a label, and all of these have "
-            "one; hide some (data.labels, data.labelled), or take supervised"
-        )
-    labels = (shards.labels(k) for k in range(len(shards)))
-    looked_at = shards.hiding.hides and len(shards) <= LOOKED_AT_ONCE
-    if looked_at and not data.server_has_examples and not any((y >= 0).any() for y in labels):
-        raise BadInput("data.labelled: no client has a label; raise it, or set data.labels")
 
 
 def central_test(

@@ -68,6 +68,15 @@ class TakesGraphs(Protocol):
 
 
 @runtime_checkable
+class LearnsFrom(Protocol):
+    """A paradigm that tells what a client trains on: one that has none of it has no part in a
+    round, and where all have none there is no run."""
+
+    learns_from: ClassVar[str]
+    """`LABELLED` or `LINKED`, of `data.learnable`."""
+
+
+@runtime_checkable
 class Divides(Protocol):
     """A paradigm that holds out something else than examples."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ..data.learnable import LABELLED
 from ..data.shard import UNLABELLED, Shard
 from ..data.tensors import to_inputs
 from ..schema import Schema
@@ -26,6 +27,8 @@ class Supervised:
     the examples (n, ...), as they are stored, itself. `label_smoothing` in [0, 1) spreads that
     share of the target over all classes (Szegedy et al. 2016, arXiv 1512.00567).
     """
+
+    learns_from = LABELLED
 
     def __init__(self, build_model: BuildModel, *, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:

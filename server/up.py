@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data import check_labels, make_shards, write_shards
+from ..data import check_learnable, make_shards, write_shards
 from ..data.shard import Dataset
 from ..data.sharding import PartitionedShards
 from ..errors import BadInput, LinkLost, UmbelError
@@ -51,7 +51,7 @@ def up(
         check_port("127.0.0.1", port)
     shards = make_shards(experiment)
     watcher = observer or Silent()
-    check_labels(experiment, shards)
+    check_learnable(experiment, shards)
     options = {"stock_nodes": stock_nodes}
     with RunFolder.held(experiment, "up", out=out, resume=resume, options=options) as folder:
         network = _network(folder.path, experiment, shards, stock_nodes, port, watcher)

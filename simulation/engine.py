@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from ..client.app import make_client_app
 from ..client.workbench import build_client_side
-from ..data import check_labels, make_shards
+from ..data import check_learnable, make_shards
 from ..data.shard import Shard, ShardSource
 from ..errors import BadInput
 from ..experiment import check
@@ -78,7 +78,7 @@ def _played(
     _check_strategy(experiment, strategy)
     _check_engine(experiment)
     shards = make_shards(experiment)
-    check_labels(experiment, shards)
+    check_learnable(experiment, shards)
     held = with_poison(experiment, shards)
     side = strategy.client_side if isinstance(strategy, Strategy) else None
     place, former = (None if path is None else Path(path) for path in (out, resume))

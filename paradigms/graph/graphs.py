@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor, nn
 
+from ...data.learnable import LABELLED
 from ...data.rows import EDGE_X, EDGES, LINKS, NODES, pieces, taken
 from ...data.shard import Shard
 from ...schema import Schema
@@ -32,6 +33,7 @@ class Graphs:
     """
 
     takes_graphs = True
+    learns_from = LABELLED
 
     def __init__(self, build_model: BuildModel) -> None:
         self._build_model = build_model

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ...data.learnable import LINKED
 from ...data.rows import EDGE_X, EDGES, not_across
 from ...data.shard import Shard
 from ...errors import BadInput
@@ -53,6 +54,7 @@ class LinkPrediction:
     """
 
     takes_graphs = True
+    learns_from = LINKED
 
     def __init__(self, build_model: BuildModel, *, rank: str = "", at: int = 20) -> None:
         if at < 1:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ...data.learnable import LABELLED
 from ...data.rows import COUNTS, EDGE_X, EDGES, unjudged
 from ...data.shard import Shard
 from ...errors import BadInput
@@ -46,6 +47,7 @@ class Nodes:
     """
 
     takes_graphs = True
+    learns_from = LABELLED
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from ...data.boundary import TOLD
+from ...data.learnable import LABELLED
 from ...data.rows import COUNTS
 from ...data.shard import Shard
 from ...errors import BadInput, UmbelError
@@ -83,6 +84,7 @@ class NodePropagation(NoDescent):
     """
 
     takes_graphs = True
+    learns_from = LABELLED
 
     def __init__(
         self,
@@ -102,10 +104,15 @@ class NodePropagation(NoDescent):
         self._classes: tuple[str, ...] = ()
 
     def build(self, schema: Schema) -> nn.Module:
-        if schema.task != "node-classification" or not schema.classes:
+        if schema.task != "node-classification":
             raise BadInput(
                 "paradigm.name: node-propagation is about classes of nodes, and there is "
                 f"{schema.summary()}"
+            )
+        if not schema.classes:
+            raise BadInput(
+                "data: node-propagation spreads labels, and no node has one; label some, or name "
+                "the labels (data.label)"
             )
         self._classes = schema.classes
         return LabelCounts(len(schema.classes))

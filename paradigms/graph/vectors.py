@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...data.learnable import LABELLED
 from ...data.shard import UNLABELLED, Shard
 from ...data.tensors import to_inputs
 from ...data.texts import TEXT
@@ -34,6 +35,8 @@ class NeighbourGraph:
     Args:
         neighbours: how many nearest an example is linked to, >= 1.
     """
+
+    learns_from = LABELLED
 
     def __init__(self, build_model: BuildModel, *, neighbours: int = 10) -> None:
         if neighbours < 1:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, smooth_l1_loss
 
+from ...data.learnable import LABELLED
 from ...data.shard import Shard
 from ...errors import BadInput
 from ...schema import Schema
@@ -107,6 +108,7 @@ class Distill:
     """
 
     transfers: ClassVar[bool] = True
+    learns_from: ClassVar[str] = LABELLED
 
     def __init__(self, models: Models, *, temperature: float = 4.0, share: float = 0.5) -> None:
         if not temperature > 0:
@@ -143,6 +145,7 @@ class Relations:
     """
 
     transfers: ClassVar[bool] = True
+    learns_from: ClassVar[str] = LABELLED
 
     def __init__(self, models: Models, *, distances: float = 25.0, angles: float = 50.0) -> None:
         for name, weight in (("distances", distances), ("angles", angles)):

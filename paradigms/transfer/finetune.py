@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...data.learnable import LABELLED
 from ...data.shard import Shard
 from ...errors import BadInput
 from ...models.trial import called_layers
@@ -41,6 +42,7 @@ class FineTune:
     """
 
     transfers: ClassVar[bool] = True
+    learns_from: ClassVar[str] = LABELLED
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from ...data.learnable import LABELLED
 from ...schema import Schema
 from ..base import BuildModel, LocalRequest, LocalResult, Prepared
 from .depth import linear_head
@@ -35,6 +36,7 @@ class RandomForest:
 
     pooled: ClassVar[Literal[True]] = True
     transfers: ClassVar[bool] = True
+    learns_from: ClassVar[str] = LABELLED
 
     def __init__(
         self,

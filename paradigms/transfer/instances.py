@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ...data.learnable import LABELLED
 from ...data.shard import Shard
 from ...data.tensors import to_inputs
 from ...data.texts import TEXT
@@ -94,6 +95,7 @@ class Instances:
     """
 
     transfers: ClassVar[bool] = True
+    learns_from: ClassVar[str] = LABELLED
 
     def __init__(
         self,

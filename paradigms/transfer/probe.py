@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from ...data.learnable import LABELLED
 from ...data.shard import Shard
 from ...schema import Schema
 from ..base import Batch, BuildModel, LocalRequest, LocalResult, MetricSums, Prepared
@@ -34,6 +35,7 @@ class Probe:
     """
 
     transfers: ClassVar[bool] = True
+    learns_from: ClassVar[str] = LABELLED
 
     def __init__(
         self,

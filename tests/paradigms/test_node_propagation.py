@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import umbel
+from umbel.building import build_paradigm
 from umbel.client.boundary import keep, offered, shard_to_tell, with_told
 from umbel.client.policy import Leave, Limits, Policy
 from umbel.client.release import release
@@ -271,6 +273,9 @@ def test_data_without_labels_or_without_nodes_is_refused(path, tmp_path):
         umbel.simulate(told, out=tmp_path / "digits")
     arrays = dict(np.load(path)) | {"train": np.array([], np.int64)}
     np.savez(tmp_path / "unlabelled.npz", **arrays)
-    with pytest.raises(BadInput, match="no client has a label"):
+    with pytest.raises(BadInput, match="no client has labelled examples to train on"):
         umbel.simulate(experiment(tmp_path / "unlabelled.npz"), out=tmp_path / "run")
-    assert load_dataset(str(path)).schema.task == "node-classification"
+    schema = load_dataset(str(path)).schema
+    assert schema.task == "node-classification"
+    with pytest.raises(BadInput, match="node-propagation spreads labels, and no node has one"):
+        build_paradigm(experiment(path)).build(replace(schema, classes=()))

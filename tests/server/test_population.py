@@ -162,8 +162,15 @@ def test_classes_without_a_label_are_named_where_all_clients_tell(bench, policie
         assert lacking == [f"no client has a label of {shown}, so they are never learnt"]
 
 
-def test_no_label_anywhere_is_refused(bench):
-    clients = bench.clients(bench.experiment(data=LABELLED, paradigm={"name": "fixmatch"}))
+@pytest.mark.parametrize(
+    ("paradigm", "said"),
+    [
+        ("fixmatch", "fixmatch learns from labels, too, and no client has one; label some"),
+        ("supervised", "supervised learns from labels, and no client has one to train on; label"),
+    ],
+)
+def test_no_label_anywhere_is_refused(bench, paradigm, said):
+    clients = bench.clients(bench.experiment(data=LABELLED, paradigm={"name": paradigm}))
     honest = clients.app
 
     def answered(message, context):
@@ -174,7 +181,7 @@ def test_no_label_anywhere_is_refused(bench):
         return Message(Envelope(header).to_record(), reply_to=message)
 
     clients.app = answered
-    with pytest.raises(BadInput, match="no client has one; label some examples"):
+    with pytest.raises(BadInput, match=said):
         bench.run(clients)
 
 
