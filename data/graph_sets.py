@@ -39,7 +39,7 @@ def assemble_graphs(
 ) -> Dataset:
     """A data set whose classes are `classes`, or the sorted labels found in both parts.
 
-    Loops and repeated edges are left out, and the log says how many; a pair and its reverse are
+    Loops and repeated edges are left out, and a warning says how many; a pair and its reverse are
     one edge. Graphs without edges and isolated nodes are kept.
 
     Raises BadInput for graphs without nodes, of different widths, with edges to nodes that are not

@@ -150,10 +150,25 @@ def _once(edges: np.ndarray, owner: np.ndarray, where: str) -> tuple[np.ndarray,
     new = np.ones(len(order), np.bool_)
     new[1:] = (keys[1:] != keys[:-1]).any(axis=1)
     kept = order[new]
-    if len(kept) < len(edges):
-        loops, repeated = len(edges) - len(rows), len(rows) - len(kept)
-        log.info("%s: %d loops and %d repeated edges left out", where, loops, repeated)
+    loops, repeated = len(edges) - len(rows), len(rows) - len(kept)
+    if repeated and _both_ways(edges[order], new):
+        repeated = 0
+    if loops or repeated:
+        log.warning("%s: %d loops and %d repeated edges left out", where, loops, repeated)
     return kept, pairs[kept]
+
+
+def _both_ways(edges: np.ndarray, new: np.ndarray) -> bool:
+    """Whether every edge (m, 2), those alike in a row, of which the first are `new` (m,), is told
+    once in each direction: that is a way to say that it has none.
+
+    >>> new = np.array([True, False])
+    >>> [_both_ways(np.array([[0, 1], other]), new) for other in ([1, 0], [0, 1])]
+    [True, False]
+    """
+    forth = edges[:, 0] < edges[:, 1]
+    twice = len(new) % 2 == 0 and bool(new[::2].all()) and not new[1::2].any()
+    return twice and bool((forth[::2] != forth[1::2]).all())
 
 
 def _finite(parts: Sequence[np.ndarray], names: Sequence[str], where: str, what: str) -> np.ndarray:

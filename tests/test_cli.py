@@ -128,6 +128,21 @@ def test_a_folder_with_a_run_is_not_overwritten(umbel, tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
+def test_edges_that_are_left_out_are_told_once(tmp_path):
+    """In a process of its own: what shows a warning that nobody asked for is Python's default."""
+    pytest.importorskip("torch_geometric", reason="the extra `graph` is not installed")
+    edges = [[0, 1], [1, 0], [2, 2], [0, 1], [1, 2], [2, 3]]
+    np.savez(tmp_path / "g.npz", x=np.eye(4, 3), y=np.arange(4) % 2, edges=edges)
+    settings = ["data.source=g.npz", "data.clients=2", "experiment.rounds=1"]
+    settings += ["paradigm.name=nodes", "model={name='gcn', hidden=2}"]
+    (tmp_path / "exp.toml").write_text("")
+    set_ = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "umbel", "simulate", "exp.toml", *set_]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    [line] = [line for line in ended.stderr.splitlines() if "left out" in line]
+    assert line.endswith("g.npz: 1 loops and 2 repeated edges left out")
+
+
 def test_list_tells_meaning_paper_and_parameters(umbel):
     code, out, _ = umbel("list", "strategies", "--json")
     entries = {entry["name"]: entry for entry in json.loads(out)}

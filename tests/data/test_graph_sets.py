@@ -25,10 +25,26 @@ def assembled(*graphs: Graph, labels: str = ""):
     return assemble_graphs("some", GraphPart(graphs, names, "here"))
 
 
+@pytest.mark.parametrize(
+    ("edges", "said"),
+    [
+        ([[0, 1], [1, 2], [1, 0], [2, 1]], ""),
+        ([[0, 1], [1, 2], [1, 0], [2, 1], [2, 2]], "1 loops and 0 repeated edges left out"),
+        ([[0, 1], [1, 2], [1, 0]], "0 loops and 1 repeated edges left out"),
+        ([[0, 1], [0, 1], [1, 2], [1, 2]], "0 loops and 2 repeated edges left out"),
+    ],
+    ids=["both ways", "both ways and a loop", "one both ways", "twice"],
+)
+def test_edges_once_in_each_direction_are_not_told_as_repeated(caplog, edges, said) -> None:
+    with caplog.at_level(logging.WARNING, "umbel.data"):
+        assert assembled(graph(3, edges)).train["edges"].tolist() == [[0, 1], [1, 2]]
+    assert said in caplog.text and bool(said) == bool(caplog.text)
+
+
 def test_graphs_lie_one_after_another_with_each_edge_once(caplog) -> None:
     edges = [[2, 1], [0, 1], [1, 1], [1, 2], [1, 0], [0, 1]]
     numbers = [[5], [6], [7], [8], [9], [10]]
-    with caplog.at_level(logging.INFO, "umbel.data"):
+    with caplog.at_level(logging.WARNING, "umbel.data"):
         found = assembled(
             graph(3, edges, edge_x=numbers),
             graph(1),
