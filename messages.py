@@ -57,6 +57,10 @@ LABELS, SHARE = "labels", "held_out"
 """In the header of a client's first reply the codes of the classes of which it has labels to train
 on; in that of the question the share of examples that it is to hold out."""
 
+EDGE_COUNT, HOMOPHILY = "links", "homophily"
+"""In that of the reply of a client with a graph how many edges it has, and the share of them that
+link nodes of one class."""
+
 PEERS = "peers."
 """How the names of groups begin whose tensors other clients lend; a number follows."""
 

@@ -40,13 +40,11 @@ class Subgraphs:
 
     def homophily(self, client: str) -> float | None:
         """The share of the edges shown whose ends are of the same class, of those whose ends both
-        have one (Zhu et al. 2020, arXiv 2006.11468, definition 1); None without such edges, and of
-        graphs that are examples themselves."""
-        ends = self.parts[client].y[self.parts[client].edges]
-        known = ends[(ends >= 0).all(axis=1)]
-        if self.of == "graphs" or not len(known):
-            return None
-        return float((known[:, 0] == known[:, 1]).mean())
+        have one; None without such edges, and of graphs that are examples themselves."""
+        from .data.homophily import edge_homophily
+
+        part = self.parts[client]
+        return None if self.of == "graphs" else edge_homophily(part.edges, part.y)
 
     @property
     def summary(self) -> str:

@@ -13,7 +13,19 @@ from typing import Any
 import torch
 
 from ..errors import Declined
-from ..messages import BOUNDARY, CODES, CONFUSION, LABELS, OFFER, SHOW, SUBGRAPH, TELL, Envelope
+from ..messages import (
+    BOUNDARY,
+    CODES,
+    CONFUSION,
+    EDGE_COUNT,
+    HOMOPHILY,
+    LABELS,
+    OFFER,
+    SHOW,
+    SUBGRAPH,
+    TELL,
+    Envelope,
+)
 from ..randomness import secret_normal
 from ..tensors import Tensors, difference
 from .policy import Leave, Policy
@@ -34,12 +46,7 @@ def release(
         reply: what the client would say.
     """
     if kind == "query":
-        header = dict(reply.header)
-        if policy.leave.sizes != "exact":
-            header.pop("examples", None)
-        if policy.leave.unlisted_statistics([LABELS]):
-            header.pop(LABELS, None)
-        return Envelope(header, reply.groups)
+        return Envelope(_described(policy, reply.header), reply.groups)
     if kind in (OFFER, TELL):
         _check_boundary(policy, reply.groups)
         return reply
@@ -59,6 +66,17 @@ def release(
     if policy.leave.noise_multiplier is not None:
         header["noise_multiplier"] = policy.leave.noise_multiplier
     return Envelope(header, {**reply.groups, "update": update})
+
+
+def _described(policy: Policy, header: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of the data before round 1."""
+    kept = set(policy.leave.unlisted_statistics([LABELS, EDGE_COUNT, HOMOPHILY]))
+    if policy.leave.sizes != "exact":
+        kept |= {"examples", EDGE_COUNT, HOMOPHILY}
+    if policy.limits.min_examples > 1:
+        # It may be of a single edge.
+        kept.add(HOMOPHILY)
+    return {name: value for name, value in header.items() if name not in kept}
 
 
 def _part_of_graph(leave: Leave, reply: Envelope) -> Envelope:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import RecordDict
@@ -13,10 +12,11 @@ from flwr.serverapp import Grid
 
 from ..errors import BadInput, UmbelError
 from ..experiment import Experiment
-from ..messages import LABELS, SHARE, Envelope
+from ..messages import SHARE, Envelope
 from ..rounds import natural
 from ..schema import Schema
 from .exchange import Reply, exchange
+from .introduction import Client, read_introduction
 from .observer import Observer, Wait
 
 ASKED_AT_ONCE = 1000
@@ -25,26 +25,12 @@ larger one are asked when they are first selected."""
 
 QUERY_SECONDS = 60.0
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-
 
 @runtime_checkable
 class Named(Protocol):
     """A Grid whose SuperLink admits only keys that it knows: their owners' names, by node."""
 
     names: Mapping[int, str]
-
-
-@dataclass(frozen=True)
-class Client:
-    """One client as the server knows it; `examples`, and the codes of the classes that it has
-    `labels` of, are what it told, None if it did not."""
-
-    node: int
-    name: str
-    schema: Schema
-    examples: int | None = None
-    labels: frozenset[int] | None = None
 
 
 class Population:
@@ -78,6 +64,14 @@ class Population:
         return frozenset().union(*told) if len(told) == len(self._order) else None
 
     @property
+    def graphs(self) -> dict[str, dict[str, float]]:
+        """What clients told of their graphs, by their names in order; nothing of a population too
+        large to be asked."""
+        nodes = self._order if len(self._order) <= ASKED_AT_ONCE else []
+        clients = [self._by_node[node] for node in nodes if node in self._by_node]
+        return {client.name: client.graph for client in clients if client.graph}
+
+    @property
     def names(self) -> list[str]:
         """The clients' names in order; none of a population too large to be asked."""
         if len(self._order) > ASKED_AT_ONCE:
@@ -87,7 +81,8 @@ class Population:
     def facts(self) -> dict[str, Any]:
         """What a run's record tells of the clients, and of what all their examples look like."""
         schema = None if self.schema is None else asdict(self.schema)
-        return {"clients": len(self), "names": self.names, "schema": schema}
+        facts = {"clients": len(self), "names": self.names, "schema": schema}
+        return {**facts, "graphs": graphs} if (graphs := self.graphs) else facts
 
     def name(self, node: int) -> str:
         """The client's name, or what can be said of a node that never answered."""
@@ -247,28 +242,10 @@ class Population:
 
     def _read(self, reply: Reply) -> Client:
         """What a client answered; raises ValueError if it will not do, or is not its own."""
-        client = _read(reply)
+        client = read_introduction(reply)
         key = self._grid.names.get(reply.node) if isinstance(self._grid, Named) else None
         if key is not None and key != client.name:
             raise ValueError(
                 f"it calls itself {client.name} but has the key of {key}; give it --name {key}"
             )
         return client
-
-
-def _read(reply: Reply) -> Client:
-    if reply.content is None:
-        raise ValueError(reply.reason)
-    header = Envelope.from_record(reply.content).header
-    name, examples = header.get("client"), header.get("examples")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a client's name (letters, digits, '.', '_', '-')")
-    schema = Schema.from_json(str(header.get("schema")))
-    examples = examples if isinstance(examples, int) else None
-    return Client(reply.node, name, schema, examples, _codes(header.get(LABELS), schema))
-
-
-def _codes(found: Any, schema: Schema) -> frozenset[int] | None:
-    if not isinstance(found, list) or not all(isinstance(code, int) for code in found):
-        return None
-    return frozenset(found) & frozenset(range(len(schema.classes)))

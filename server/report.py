@@ -25,6 +25,7 @@ from . import (
     report_embeddings,
     report_figures,
     report_gain,
+    report_graphs,
     report_subgraphs,
 )
 from .record import write_text
@@ -61,7 +62,7 @@ def report_page(folder: Path) -> str:
     result = Result.open(folder)
     environment = read_environment(folder)
     text = _text(folder / EXPERIMENT_FILE)
-    sections = _sections(result)
+    sections = _sections(result, environment)
     return render(
         {
             **_header(result, environment, _table(text)),
@@ -77,7 +78,9 @@ def report_page(folder: Path) -> str:
     )
 
 
-def _sections(result: Result) -> list[tuple[str, list[tuple[str, Figure]]]]:
+def _sections(
+    result: Result, environment: Mapping[str, Any]
+) -> list[tuple[str, list[tuple[str, Figure]]]]:
     records = result.records
     headed = {
         "Learning": report_figures.learning(records),
@@ -85,7 +88,10 @@ def _sections(result: Result) -> list[tuple[str, list[tuple[str, Figure]]]]:
         "Gain": report_gain.gains(result.gain),
         "Confusion": report_confusion.confusions(result.confusion),
         "Embeddings": report_embeddings.embedded(result.embeddings),
-        "Graphs": report_subgraphs.drawn(result.subgraphs),
+        "Graphs": [
+            *report_subgraphs.drawn(result.subgraphs),
+            *report_graphs.graphs(environment),
+        ],
         "Traffic": report_figures.traffic(records),
         "Time": report_figures.durations(records),
     }
@@ -191,11 +197,13 @@ def _travelling(travels: object, direction: str = "") -> Iterator[Travelling]:
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every plain value of environment.json under its dotted key, but for the tensors."""
+    """Every plain value of environment.json under its dotted key, but for what is shown apart."""
     for key, inner in value.items():
+        if f"{prefix}{key}" in ("travels", "graphs"):
+            continue
         if isinstance(inner, Mapping):
             yield from _leaves(inner, f"{prefix}{key}.")
-        elif f"{prefix}{key}" != "travels":
+        else:
             shown = ", ".join(map(str, inner)) if isinstance(inner, list) else str(inner)
             yield f"{prefix}{key}", shown
 

@@ -133,23 +133,37 @@ def _examples_figure(values: Mapping[tuple[str, int], float], labels: Mapping[st
     latest: dict[str, float] = {}
     for client, round in sorted(values, key=lambda key: key[1]):
         latest[client] = values[client, round]
-    named = len(latest) <= NAMED_BARS_MOST
-    order = [client for client in labels if client in latest]
+    return of_each("Examples of each client", latest, labels, "%{x}: %{y} examples")
+
+
+def of_each(
+    title: str, values: Mapping[str, float], labels: Mapping[str, str], shown: str
+) -> Figure:
+    """A bar for each client, in the order of `labels`; of many, from the largest to the smallest.
+
+    Args:
+        title: the figure's.
+        values: by client.
+        labels: by client.
+        shown: what is said where the pointer is.
+    """
+    named = len(values) <= NAMED_BARS_MOST
+    order = [client for client in labels if client in values]
     if not named:
-        order.sort(key=lambda client: -latest[client])
+        order.sort(key=lambda client: -values[client])
     trace: Trace = {
         "type": "bar",
         "x": [labels[client] for client in order],
-        "y": [latest[client] for client in order],
+        "y": [values[client] for client in order],
         "marker": {"color": COLOURS[2], "line": {"width": 0}},
-        "hovertemplate": "%{x}: %{y} examples<extra></extra>",
+        "hovertemplate": f"{shown}<extra></extra>",
     }
     layout = {
         "xaxis": {"type": "category", "showgrid": False, "showticklabels": named},
-        "bargap": 0.6 if len(latest) <= 6 else 0.25 if named else 0,
+        "bargap": 0.6 if len(values) <= 6 else 0.25 if named else 0,
     }
-    note = "" if named else f"{len(latest)} clients, largest first."
-    return Figure("Examples of each client", [trace], note, layout)
+    note = "" if named else f"{len(values)} clients, largest first."
+    return Figure(title, [trace], note, layout)
 
 
 def unique_labels(names: Iterable[str], width: int = 24) -> list[str]:

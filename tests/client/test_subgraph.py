@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from site_bench import SiteBench
 
+from umbel.client.asked import described
 from umbel.client.departures import entry
 from umbel.client.policy import read_policy
 from umbel.data.shard import Shard
@@ -55,6 +56,52 @@ def test_edges_leave_without_classes_or_with_them_and_features_never(tmp_path):
     np.testing.assert_array_equal(part["codes"], expected.y)
     # 16 bytes an edge, 8 a node and 8 for their number, as docs/graphs.md says.
     assert sum(t.nbytes for t in part.values()) == 16 * len(expected.edges) + 8 * 150 + 8
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        (None, {"labels", "examples", "links", "homophily"}),
+        ({"leave": {"statistics": ["links"]}}, {"examples", "links"}),
+        ({"leave": {"statistics": ["homophily"]}}, {"examples", "homophily"}),
+        ({"leave": {"statistics": []}}, {"examples"}),
+        ({"leave": {"clip_norm": 1.0, "noise_multiplier": 1.0}}, {"examples"}),
+        ({"leave": {"sizes": "rounded"}}, {"labels"}),
+        ({"leave": {"sizes": "hidden"}}, {"labels"}),
+        ({"limits": {"min_examples": 2}}, {"labels", "examples", "links"}),
+    ],
+)
+def test_what_is_told_of_a_graph_before_round_1_says_the_policy(tmp_path, policy, told):
+    site = SiteBench(tmp_path, policy, held=graph())
+    reply = site.ask("query", {"round": 0, "held_out": 0.2, "seed": 1})
+    assert set(reply.header) - {"protocol", "client", "schema"} == told
+    # A path whose classes take turns.
+    assert reply.header.get("links", 299) == 299 and reply.header.get("homophily", 0.0) == 0.0
+    assert told < set(entry(site.message, site.raw)["told"])
+
+
+def test_edges_and_homophily_by_hand():
+    """Of a square with a diagonal, three edges link labelled nodes, and one of them two of one
+    class."""
+    edges = np.array([[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]])
+    arrays = {"x": np.zeros((4, 2), np.float32), "y": np.array([0, 0, 1, -1]), "edges": edges}
+    told = described(Shard("a", SCHEMA, arrays), {})
+    assert (told["links"], told["homophily"]) == (5, 1 / 3)
+    told = described(Shard("a", SCHEMA, arrays | {"y": np.array([0, -1, -1, 1])}), {})
+    assert told["links"] == 5 and "homophily" not in told
+    told = described(Shard("a", SCHEMA, arrays | {"edges": edges[:0]}), {})
+    assert told["links"] == 0 and "homophily" not in told
+
+
+def test_of_graphs_that_are_examples_the_edges_are_told_and_of_pictures_nothing():
+    schema = Schema("graph-classification", (2,), "float32", ("a", "b"))
+    arrays = {"x": np.zeros((5, 2), np.float32), "y": np.array([0, 1])}
+    counts = {"nodes": np.array([3, 2]), "links": np.array([2, 1])}
+    edges = np.array([[0, 1], [1, 2], [0, 1]])
+    told = described(Shard("a", schema, arrays | counts | {"edges": edges}), {})
+    assert told["links"] == 3 and "homophily" not in told
+    pictures = Shard("a", Schema("classification", (2,), "float32", ("a", "b")), arrays)
+    assert not {"links", "homophily"} & set(described(pictures, {}))
 
 
 def test_a_server_is_shown_the_same_whatever_it_says(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import umbel
+from umbel.data import make_shards
 from umbel.data.communities import louvain
 from umbel.data.pool import Pool
+from umbel.errors import BadInput
 from umbel.experiment import load
 
 pytest.importorskip("torch_geometric", reason="the extra `graph` is not installed")
@@ -114,6 +117,34 @@ def test_a_client_that_has_nothing_says_what_it_lacks(tmp_path, arrays, changes,
     assert {row["status"] for row in lacking} == {"failed"}
     for row in lacking:
         assert row["reason"].endswith(f"{row['client']}: no {lacks} to train on")
+
+
+def test_clients_tell_of_their_edges_before_round_1(tmp_path):
+    """Also of those of which a study hides a label; the record and the report tell of it."""
+    graph(tmp_path)
+    changes = ["data.clients=3", "data.labelled=0.5"]
+    experiment = load(tmp_path / "g.toml", changes)
+    result = umbel.simulate(experiment, out=tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "environment.json").read_text())["graphs"]
+    assert list(told) == ["client-0", "client-1", "client-2"]
+    shards = make_shards(experiment)
+    for index, name in enumerate(told):
+        arrays = shards.shard(index).arrays
+        assert told[name]["links"] == len(arrays["edges"])
+        ends = [arrays["y"][edge].tolist() for edge in arrays["edges"]]
+        known = [one == other for one, other in ends if min(one, other) >= 0]
+        assert told[name].get("homophily") == (sum(known) / len(known) if known else None)
+    assert sum(row["links"] for row in told.values()) > 0
+    assert "Edges of each client" in (result.folder / "report.html").read_text()
+
+
+def test_a_server_that_is_told_of_no_edge_refuses_links(tmp_path, monkeypatch):
+    """Over a network the server alone can see it: here the look at the divided data is left out."""
+    graph(tmp_path, edges=NO_EDGE)
+    monkeypatch.setattr("umbel.simulation.engine.check_learnable", lambda *_: None)
+    with pytest.raises(BadInput, match="links learns from edges, and no client has one"):
+        umbel.simulate(load(tmp_path / "g.toml", ["paradigm.name=links"]), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(1, 12), st.integers(0, 30))

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import umbel
 from umbel.experiment import load
+from umbel.result import read_environment
 from umbel.server.remote import run
 
 pytest.importorskip("torch_geometric", reason="the extra `graph` is not installed")
@@ -92,6 +93,8 @@ def same_bits(network, folder, strategy, settings):
     assert there.status == "finished" and there.sha256 == here.sha256
     assert [r["metrics"] for r in there.records] == [r["metrics"] for r in here.records]
     assert [row["status"] for row in there.records[-1]["clients"]] == ["ok"] * 3
+    told = [read_environment(result.folder)["graphs"] for result in (there, here)]
+    assert told[0] == told[1] and list(told[0]) == ["client-0", "client-1", "client-2"]
     ways = [clusters(folder / way) for way in ("there", "here")]
     assert ways[0] == ways[1] and len(ways[0]) == (2 if strategy == "gcfl" else 0)
 

@@ -1,5 +1,7 @@
 """The handshake: who is waited for, who is left out, and who comes back."""
 
+import math
+
 import pytest
 from faulty import raised
 from flwr.app import Message
@@ -10,7 +12,8 @@ from umbel.errors import BadInput, UmbelError
 from umbel.messages import Envelope
 from umbel.schema import Schema
 from umbel.server.exchange import Reply
-from umbel.server.population import _read, natural
+from umbel.server.introduction import read_introduction
+from umbel.server.population import natural
 
 
 class Partial:
@@ -185,6 +188,26 @@ def test_no_label_anywhere_is_refused(bench, paradigm, said):
         bench.run(clients)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        *({"links": value} for value in (-1, 1.0, True, "3", [3], 10**12 + 1, math.nan)),
+        *({"homophily": value} for value in (-0.1, 1.1, math.nan, math.inf, True, "0.5", [1])),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_of_a_graph_is_refused(told):
+    schema = Schema("node-classification", (2,), "float32", ("0", "1"))
+    honest = {"client": "a", "schema": schema.to_json(), "links": 4, "homophily": 1}
+    assert read_introduction(Reply(1, "ok", Envelope(honest).to_record())).graph == {
+        "links": 4,
+        "homophily": 1,
+    }
+    record = Envelope({**honest, **told}).to_record()
+    with pytest.raises(ValueError, match="is not a (number|share) of edges"):
+        read_introduction(Reply(1, "ok", record))
+
+
 def test_names_are_ordered_as_people_count():
     assert sorted(["b", "client-10", "client-9", "a1"], key=natural) == [
         "a1",
@@ -201,4 +224,4 @@ def test_a_name_that_could_be_a_path_is_no_clients_name(name):
     schema = Schema("classification", (2,), "float32", ("0", "1"))
     record = Envelope({"client": name, "schema": schema.to_json()}).to_record()
     with pytest.raises(ValueError, match="is not a client's name"):
-        _read(Reply(1, "ok", record))
+        read_introduction(Reply(1, "ok", record))

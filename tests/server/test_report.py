@@ -114,6 +114,20 @@ def test_parts_of_graphs(tmp_path: Path) -> None:
     assert len(nodes[1]["x"]) == told
 
 
+def test_what_clients_told_of_their_graphs(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, clients=3)
+    environment = json.loads((folder / "environment.json").read_text())
+    told = {HOSTILE: {"links": 7}, "client-10": {"homophily": 0.25, "links": 9}, "client-2": {}}
+    (folder / "environment.json").write_text(json.dumps(environment | {"graphs": told}))
+    figures = plots(write_report(folder))
+    [edges], [same] = figures["graphs-0"]["data"], figures["graphs-1"]["data"]
+    assert edges["y"] == [7, 9] and edges["x"][1] == "client-10" and "<" not in edges["x"][0]
+    assert (same["x"], same["y"]) == (["client-10"], [0.25])
+    page = page_without_scripts(folder / "report.html")
+    assert "Edges of each client" in page and "Homophily of each client" in page
+    assert "document.title='owned'" not in page
+
+
 def test_of_many_classes_the_commonest_mistakes_are_shown(tmp_path: Path) -> None:
     folder = make_run(tmp_path, clients=3)
     write_confusion(folder, ["client-0"], classes=31)
