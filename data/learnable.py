@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import registry
 from ..errors import BadInput
-from ..paradigms.catalogue import SEMI_SUPERVISED
 from .rows import EDGES, TARGET, Arrays, is_graph
 from .shard import UNLABELLED, Dataset, divided_rows
 
@@ -27,6 +26,8 @@ def check_learnable(experiment: Experiment, shards: PartitionedShards) -> None:
     """Raise BadInput where no client has what the paradigm learns from, labels or edges; of a
     population too large to be looked at, where the whole data set has none. Or where the paradigm
     is for some examples without a label and there are none."""
+    from ..paradigms.catalogue import SEMI_SUPERVISED
+
     data, name = experiment.data, experiment.paradigm.name
     train, hides = shards.dataset.train, shards.hiding.hides
     whole = not hides and (train["y"] != UNLABELLED).all()

@@ -31,14 +31,17 @@ def called_layers(model: nn.Module, schema: Schema) -> set[nn.Module]:
     """The parts of a model that it calls, in evaluation mode, for class scores of two examples.
 
     A part whose weights alone are used, as of an attention that multiplies by them itself, is not
-    among them. Neither the model nor torch's generator is changed. Raises BadInput where the model
-    fails, or gives no score for each class.
+    among them; of a model without values, on torch's device meta, all are. Neither the model nor
+    torch's generator is changed. Raises BadInput where the model fails, or gives no score for each
+    class.
 
     >>> schema = Schema("classification", (3,), "float32", classes=("a", "b"))
     >>> model = nn.Sequential(nn.Linear(3, 2))
     >>> model[0] in called_layers(model, schema)
     True
     """
+    if any(value.is_meta for value in model.parameters()):
+        return set(model.modules())
     called: set[nn.Module] = set()
 
     def note(module: nn.Module, given: Any, output: Any) -> None:

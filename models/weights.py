@@ -177,9 +177,7 @@ def _mismatches(found: Tensors, expected: Mapping[str, Tensor], optional: set[st
 
 def _cause(found: Tensors, expected: Mapping[str, Tensor]) -> str:
     if any(".lora_" in name for name in found.keys() - expected.keys()):
-        return (
-            "it holds adapters beside its weights: umbel export RUN writes a file with them merged"
-        )
+        return "it holds adapters beside its weights; umbel export RUN writes a file of both merged"
     common = found.keys() & expected.keys()
     if not common:
         return "it is of another architecture: no name is the same"
