@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .class_counts import ClassCounts, read_class_counts
 from .confusion import Confusion, read_confusion
 from .embeddings import Embeddings, read_embeddings
 from .errors import BadInput, UmbelError
@@ -89,6 +90,12 @@ class Result:
         except ImportError:
             return self.rows
         return pandas.DataFrame(self.rows)
+
+    @cached_property
+    def partition(self) -> ClassCounts | None:
+        """How many examples of each class the clients hold, of more than 200 evenly spread ones;
+        None where umbel did not divide the data, or they have no classes."""
+        return read_class_counts(self.folder)
 
     @cached_property
     def gain(self) -> Gain | None:

@@ -14,6 +14,7 @@ from ..errors import BadInput
 from .graph_picture import draw_graphs, graphs_height
 from .rows import EDGES
 from .shard import UNLABELLED, ShardSource
+from .sharding import PartitionedShards
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,11 +42,19 @@ def class_counts(source: ShardSource, indices: np.ndarray) -> np.ndarray:
     """Examples by client and class, (clients, classes + 1); the last column is unlabelled."""
     classes = len(source.schema.classes)
     rows = []
-    for index in indices:
-        labels = source.shard(int(index)).arrays["y"]
+    for index in map(int, indices):
+        if isinstance(source, PartitionedShards):
+            labels = source.codes(index)
+        else:
+            labels = source.shard(index).arrays["y"]
         codes = np.where(labels == UNLABELLED, classes, labels)
         rows.append(np.bincount(codes, minlength=classes + 1))
     return np.stack(rows)
+
+
+def evenly_spread(population: int) -> np.ndarray:
+    """The indices of at most 200 of so many clients, ascending."""
+    return np.unique(np.linspace(0, population - 1, min(population, MOST_CLIENTS)).astype(int))
 
 
 def plot_partition(source: ShardSource, path: str | os.PathLike[str]) -> Path:
@@ -65,7 +74,7 @@ def plot_partition(source: ShardSource, path: str | os.PathLike[str]) -> Path:
             "install it with: pip install matplotlib"
         ) from None
     population = len(source)
-    shown = np.unique(np.linspace(0, population - 1, min(population, MOST_CLIENTS)).astype(int))
+    shown = evenly_spread(population)
     counts = class_counts(source, shown)
     width = float(np.clip(2.6 + 0.34 * len(shown), 7.0, 15.0))
     graphs = EDGES in source.shard(0).arrays

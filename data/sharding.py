@@ -57,15 +57,21 @@ class PartitionedShards:
         if is_graph(train) and not isinstance(self.partition, Overlapping):
             arrays |= beyond(train[EDGES], np.asarray(chosen), len(train["y"]))
         if self.hiding.hides:
-            truth = arrays["y"]
-            rows, labels = self._shown(index, chosen)
-            arrays |= {TRUTH: truth, "y": truth.copy()}
-            arrays["y"][rows] = labels
+            arrays |= {TRUTH: arrays["y"], "y": self.codes(index)}
         return Shard(client=self.name(index), schema=self.schema, arrays=arrays)
 
     def labels(self, index: int) -> np.ndarray:
         """The label codes that one client trains on, -1 where it has none."""
         return self._shown(index, self.partition(index))[1]
+
+    def codes(self, index: int) -> np.ndarray:
+        """The label codes (n,) of all of one client's examples, -1 where it is shown none."""
+        chosen = self.partition(index)
+        found = self.dataset.train["y"][chosen].copy()
+        if self.hiding.hides:
+            rows, labels = self._shown(index, chosen)
+            found[rows] = labels
+        return found
 
     def _shown(self, index: int, chosen: Indices) -> tuple[list[int], Indices]:
         """A client's training rows and the labels it has for them. What it holds out keeps its

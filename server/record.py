@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..class_counts import FILE as PARTITION_FILE
 from ..errors import BadInput
 from ..experiment import Experiment
 from ..processes import replacing
@@ -187,6 +188,11 @@ class RunFolder:
         """Write such a file."""
         write_text(self.path / name, json.dumps(told, indent=1, allow_nan=False) + "\n")
 
+    def note_partition(self, counts: Mapping[str, Any] | None) -> None:
+        """Write down how the examples of each class lie over the clients, where that is known."""
+        if counts is not None:
+            self.write_told(PARTITION_FILE, counts)
+
     def write_environment(self, facts: Mapping[str, Any]) -> None:
         """Where and with what the run ran, and `facts` beside it."""
         former = self._facts()
@@ -221,7 +227,7 @@ class RunFolder:
         if self.fresh:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        for name in ("experiment.toml", "environment.json"):
+        for name in ("experiment.toml", "environment.json", PARTITION_FILE):
             (self.path / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:

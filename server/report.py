@@ -26,6 +26,7 @@ from . import (
     report_figures,
     report_gain,
     report_graphs,
+    report_partition,
     report_subgraphs,
 )
 from .record import write_text
@@ -85,6 +86,7 @@ def _sections(
     headed = {
         "Learning": report_figures.learning(records),
         "Clients": report_clients.clients(records),
+        "Partition": report_partition.partition(result.partition),
         "Gain": report_gain.gains(result.gain),
         "Confusion": report_confusion.confusions(result.confusion),
         "Embeddings": report_embeddings.embedded(result.embeddings),

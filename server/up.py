@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..class_counts import counted
 from ..data import check_learnable, make_shards, write_shards
 from ..data.shard import Dataset
 from ..data.sharding import PartitionedShards
@@ -54,6 +55,7 @@ def up(
     check_learnable(experiment, shards)
     options = {"stock_nodes": stock_nodes}
     with RunFolder.held(experiment, "up", out=out, resume=resume, options=options) as folder:
+        folder.note_partition(counted(shards))
         network = _network(folder.path, experiment, shards, stock_nodes, port, watcher)
         return _play(experiment, network, folder, watcher, shards.dataset)
 

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
+from ..class_counts import counted
 from ..client.app import make_client_app
 from ..client.workbench import build_client_side
 from ..data import check_learnable, make_shards
@@ -83,6 +84,7 @@ def _played(
     side = strategy.client_side if isinstance(strategy, Strategy) else None
     place, former = (None if path is None else Path(path) for path in (out, resume))
     with RunFolder.held(experiment, "simulate", out=place, resume=former) as folder:
+        folder.note_partition(counted(shards))
         clients = SimulatedClients(held, folder.path / "state", side)
         # One thread for the server too: its second one would only take a core from the workers.
         with one_thread(), _open_grid(experiment, clients) as grid:

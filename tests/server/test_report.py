@@ -16,7 +16,7 @@ from run_folders import (
     write_subgraphs,
 )
 
-from umbel.errors import BadInput
+from umbel.errors import BadInput, UmbelError
 from umbel.result import Result
 from umbel.rounds import natural
 from umbel.server.report import write_report
@@ -126,6 +126,56 @@ def test_what_clients_told_of_their_graphs(tmp_path: Path) -> None:
     page = page_without_scripts(folder / "report.html")
     assert "Edges of each client" in page and "Homophily of each client" in page
     assert "document.title='owned'" not in page
+
+
+def write_partition(folder: Path, held: dict[str, list[list[int]]], classes: int) -> dict[str, Any]:
+    """Write partition.json of 300 clients, of whom some are counted; the report's figure of it."""
+    rows = [{"client": name, "counts": counts} for name, counts in held.items()]
+    names = [HOSTILE, *(f"class {k}" for k in range(1, classes))]
+    told = {"classes": names, "population": 300, "clients": rows}
+    (folder / "partition.json").write_text(json.dumps(told))
+    figure: dict[str, Any] = plots(write_report(folder))["partition-0"]
+    return figure
+
+
+def test_examples_of_each_class_at_each_client(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, clients=3)
+    held = {"client-10": [[-1, 4], [0, 2]], "client-2": [[0, 3], [2, 5]]}
+    figure = write_partition(folder, held, classes=3)
+    assert [(bars["x"], bars["y"]) for bars in figure["data"]] == [
+        (["client-2", "client-10"], [3, 2]),
+        (["client-2", "client-10"], [5, 0]),
+        (["client-2", "client-10"], [0, 4]),
+    ]
+    names = [bars["name"] for bars in figure["data"]]
+    assert names[0].startswith("&lt;script") and names[1:] == ["class 2", "no label"]
+    assert figure["layout"]["barmode"] == "stack"
+    page = page_without_scripts(folder / "report.html")
+    assert "Examples of each class at each client" in page
+    assert "What is held out counts, too. 2 of 300 clients, evenly spread." in page
+    assert "document.title='owned'" not in page
+
+
+def test_of_many_classes_at_many_clients_the_largest_are_drawn(tmp_path: Path) -> None:
+    """Of 25 classes the smallest, 0 to 4, are one; ties go to the first."""
+    folder = make_run(tmp_path, clients=3)
+    rows = [[code, 1 + code] for code in range(25)]
+    held = {f"client-{k}": rows for k in range(40)}
+    figure = write_partition(folder, held, classes=25)
+    names = [bars["name"] for bars in figure["data"]]
+    assert names == [*(f"class {k}" for k in range(5, 25)), "5 other classes"]
+    assert figure["data"][-1]["y"] == [1 + 2 + 3 + 4 + 5] * 40
+    assert len({bars["marker"]["color"] for bars in figure["data"]}) == 21
+    assert not figure["layout"]["xaxis"]["showticklabels"]
+    page = page_without_scripts(folder / "report.html")
+    assert "The 20 largest of 25 classes by themselves." in page
+
+
+@pytest.mark.parametrize("pair", [[3, 1], [-2, 1], [0, -1], [0, "x"], [0]])
+def test_damaged_counts_are_told_by_file(tmp_path: Path, pair: list[Any]) -> None:
+    folder = make_run(tmp_path, clients=3)
+    with pytest.raises(UmbelError, match=r"partition\.json: is damaged"):
+        write_partition(folder, {"a": [pair]}, classes=3)
 
 
 def test_of_many_classes_the_commonest_mistakes_are_shown(tmp_path: Path) -> None:
