@@ -121,7 +121,7 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
         name = str(error).partition(":")[0]
         return [f"{key}.{error}" if name in choice.parameters else f"{key}: {error}"]
     if kind == "paradigm":
-        return _unheard(experiment, made)
+        return _too_short(experiment, made) + _unheard(experiment, made)
     if kind != "strategy":
         return []
     from .strategies.cohort import cohort_faults
@@ -131,6 +131,16 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
     own = experiment.data.server_has_examples
     faults += cohort_faults(made, experiment.data.clients, server_examples=own)
     return [f"{key}.{fault}" for fault in faults]
+
+
+def _too_short(experiment: Experiment, paradigm: object) -> list[str]:
+    """Whether a run would end before a paradigm's first rounds have come to any use."""
+    from .paradigms.base import TakesRounds
+
+    if not isinstance(paradigm, TakesRounds):
+        return []
+    fault = paradigm.lacking_rounds(experiment.experiment.rounds)
+    return [f"experiment.rounds: {fault}"] if fault else []
 
 
 def _unheard(experiment: Experiment, paradigm: object) -> list[str]:

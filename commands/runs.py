@@ -26,6 +26,9 @@ app = typer.Typer()
 @app.command(epilog=example("umbel check examples/digits.toml --set experiment.rounds=3"))
 def check(file: File, set_: Set = None, json: Json = False, data: ReadData = False) -> None:
     """Check an experiment file without running it."""
+    from .. import registry
+    from ..strategies.fitting import unused
+
     experiment = load_experiment(file, set_)
     if data:
         from ..data import check_learnable, make_shards
@@ -33,6 +36,9 @@ def check(file: File, set_: Set = None, json: Json = False, data: ReadData = Fal
         check_learnable(experiment, make_shards(experiment))
     if json:
         print(experiment.to_json())
+    strategy = registry.build("strategy", experiment.strategy.name, experiment.strategy.parameters)
+    if useless := unused(strategy, experiment.experiment.rounds):
+        say(useless, name="warning")
     say(f"{file}: good")
 
 

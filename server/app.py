@@ -16,7 +16,7 @@ from ..data.shard import Dataset, Shard
 from ..errors import BadInput, LinkLost, UmbelError
 from ..experiment import Experiment, check, experiment_file, load
 from ..schema import Schema
-from ..strategies.fitting import unmet
+from ..strategies.fitting import unmet, unused
 from ..strategies.strategy import Strategy
 from .clustered import Clustered
 from .drivers import Composed, Driver
@@ -50,12 +50,15 @@ def run_experiment(
     together; UmbelError where a round fails for good; LinkLost where the run may go on over
     another grid.
     """
-    seed = experiment.experiment.seed
+    seed, observer = experiment.experiment.seed, observer or Silent()
+    strategy = strategy or build_strategy(experiment)
+    if useless := unused(strategy, experiment.experiment.rounds):
+        observer.note(useless)
     setting = Setting(
         grid=grid,
-        driver=make_driver(strategy or build_strategy(experiment), seed),
+        driver=make_driver(strategy, seed),
         folder=folder,
-        observer=observer or Silent(),
+        observer=observer,
         examples=find_examples(experiment, dataset),
     )
     try:

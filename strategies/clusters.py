@@ -55,6 +55,20 @@ class SplitBySequences:
         check_hyper("length", self.length, least=1)
         check_hyper("after", self.after, least=0)
 
+    def never(self, rounds: int) -> str:
+        """Why nothing splits in so many rounds, whatever clients send; empty where it may.
+
+        >>> SplitBySequences(after=20).never(10)
+        'no cluster splits in the first 20 (strategy.after)'
+        >>> SplitBySequences(after=0, length=5).never(5)
+        ''
+        """
+        if rounds <= self.after:
+            return f"no cluster splits in the first {self.after} (strategy.after)"
+        if rounds < self.length:
+            return f"no cluster splits before {self.length} updates of each (strategy.length)"
+        return ""
+
     def due(self, round: int, moves: Moves) -> bool:
         """Whether a cluster that went so far in a round should split, if it can."""
         opposed = moves.mean < self.epsilon1 and moves.largest > self.epsilon2

@@ -10,6 +10,7 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from .. import registry
 from .calibrated import Calibrated
+from .clusters import SplitBySequences
 from .combine import WeightedMean
 from .contrast import Contrastive
 from .local_parts import Plain, parts_of
@@ -59,6 +60,16 @@ def unmet(strategy: object, experiment: object) -> list[str]:
         if (found := _at(experiment, need.key)) != need.value
         and not (need.optional and found is None)
     ]
+
+
+def unused(strategy: object, rounds: int) -> str:
+    """What to tell of a strategy that would not come to what it is for in so many rounds; empty
+    where it may."""
+    rule = getattr(strategy, "clusters", None)
+    reason = rule.never(rounds) if isinstance(rule, SplitBySequences) else ""
+    if not reason:
+        return ""
+    return f"strategy.name: in {rounds} rounds it is no more than fedavg: {reason}; set more rounds"
 
 
 def _idle(strategy: object, experiment: object) -> list[str]:

@@ -94,7 +94,11 @@ PLANS = {
     "neighbour-graph": {"paradigm": "neighbour-graph", "model": "gcn"},
     "nodes": {"paradigm": "nodes", "model": "gcn", "data": "nodes"},
     "fedgcn": {"paradigm": "fedgcn", "model": "gcn", "data": "nodes"},
-    "fedsage": {"paradigm": "fedsage", "model": "graphsage", "data": "nodes"},
+    "fedsage": {
+        "paradigm": {"name": "fedsage", "generator_rounds": 1},
+        "model": "graphsage",
+        "data": "nodes",
+    },
     "node-propagation": {"paradigm": "node-propagation", "data": "nodes"},
     "graphs": {
         "paradigm": "graphs",

@@ -86,7 +86,13 @@ PLANS = {
     "forest": ({"paradigm": {"name": "forest", "trees": 3}, "strategy": "pool"}, 16),
     "mean-teacher": ({"paradigm": "mean-teacher", "data": {"labelled": 0.5}}, 16),
     "nodes": ({"paradigm": "nodes", "model": {"name": "gcn", "hidden": 6}}, 6),
-    "fedsage": ({"paradigm": "fedsage", "model": {"name": "graphsage", "hidden": 6}}, 6),
+    "fedsage": (
+        {
+            "paradigm": {"name": "fedsage", "generator_rounds": 1},
+            "model": {"name": "graphsage", "hidden": 6},
+        },
+        6,
+    ),
     "graphs": ({"paradigm": "graphs", "model": {"name": "gin", "hidden": 6}}, 6),
     "neighbour-graph": ({"paradigm": "neighbour-graph", "model": {"name": "gcn", "hidden": 6}}, 6),
 }

@@ -38,7 +38,7 @@ class FedSage(Nodes):
     Generation, arXiv 2106.13430, section 4.
 
     Args:
-        generator_rounds: in how many rounds the generator is trained, >= 1.
+        generator_rounds: in how many rounds the generator is trained, >= 1; a run has more.
         hide: the share of a client's nodes that are hidden, in (0, 1).
         most: how many neighbours are made up for a node at most, >= 1.
         degree_weight: of the loss of numbers of neighbours, a, >= 0.
@@ -84,6 +84,15 @@ class FedSage(Nodes):
                 f"{schema.summary()}"
             )
         return MendedNetwork(classifier, Generator(schema, self._most)).of(schema)
+
+    def lacking_rounds(self, rounds: int) -> str:
+        if rounds > self._rounds:
+            return ""
+        return (
+            f"{rounds} is not more than paradigm.generator_rounds ({self._rounds}), after which "
+            f"fedsage trains its model on whole graphs; set at least {self._rounds + 1}, or fewer "
+            "generator_rounds"
+        )
 
     def begin(self, model: nn.Module, prepared: Prepared, round: int) -> None:
         self._mended = self._stays = None

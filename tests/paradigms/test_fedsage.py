@@ -107,8 +107,8 @@ def test_the_loss_is_the_sum_of_its_terms(path):
 
 def test_the_generator_learns_what_is_hidden_and_then_stays(path, tmp_path):
     """The two losses on nodes that no round hid just so, before and after."""
-    told = {n: experiment(path, rounds=n, generator_rounds=24) for n in (24, 25)}
-    shards, paradigm = make_shards(told[24]), made()
+    told = {n: experiment(path, rounds=n, generator_rounds=24) for n in (25, 26)}
+    shards, paradigm = make_shards(told[25]), made()
     model = built(paradigm, shards.schema)
     begun = losses(paradigm, model, shards)
     learnt, later = (umbel.simulate(e, out=tmp_path / f"{n}").model for n, e in told.items())
@@ -139,10 +139,10 @@ def losses(paradigm, model, shards):
 
 
 def test_a_weight_that_decays_does_not_move_a_generator_that_stays(path, tmp_path):
-    sections = experiment(path, rounds=2).model_dump(exclude_unset=True)
+    sections = experiment(path, rounds=3).model_dump(exclude_unset=True)
     sections["client"]["optimizer"] = {"name": "adam", "lr": 0.01, "weight_decay": 0.1}
     models = []
-    for rounds in (2, 3):
+    for rounds in (3, 4):
         sections["experiment"]["rounds"] = rounds
         models.append(umbel.simulate(Experiment(**sections), out=tmp_path / f"{rounds}").model)
     assert all(
@@ -196,12 +196,29 @@ def test_a_node_that_is_hidden_is_heard_by_nobody():
         ({"most": 0}, "most: 0 is less than 1"),
         ({"generator_rounds": 0}, "generator_rounds: 0 is less than 1"),
         ({"feature_weight": -1.0}, "feature_weight: -1 is not a number from 0"),
+        (
+            {"generator_rounds": 4},
+            r"experiment.rounds: 4 is not more than .*generator_rounds \(4\)",
+        ),
+        ({"rounds": 10, "generator_rounds": 10}, "set at least 11, or fewer generator_rounds"),
         ({"degree_weight": float("inf")}, "degree_weight: inf is not a number from 0"),
     ],
 )
 def test_impossible_values_are_refused(path, parameters, said):
     with pytest.raises(BadInput, match=said):
         umbel.experiment.check(experiment(path, **parameters))
+
+
+def test_the_defaults_are_refused_for_they_would_end_with_the_generator(umbel, tmp_path):
+    (tmp_path / "exp.toml").write_text('[paradigm]\nname = "fedsage"\n')
+    for command in ("check", "simulate"):
+        code, _, said = umbel(command, "exp.toml")
+        assert code == 2 and said == (
+            "umbel: exp.toml: experiment.rounds: 10 is not more than paradigm.generator_rounds "
+            "(10), after which fedsage trains its model on whole graphs; set at least 11, or fewer "
+            "generator_rounds\n"
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["exp.toml"]
 
 
 def test_strategies_that_look_into_the_model_and_numbers_of_edges_are_refused(path, tmp_path):

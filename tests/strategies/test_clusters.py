@@ -123,6 +123,32 @@ def test_it_is_refused_where_clients_do_not_descend():
         check(Experiment(paradigm="forest", strategy="gcfl"))
 
 
+@pytest.mark.parametrize(
+    ("parameters", "rounds", "said"),
+    [
+        ({}, 10, "in 10 rounds it is no more than fedavg: no cluster splits in the first 20"),
+        ({}, 20, "in 20 rounds it is no more than fedavg: no cluster splits in the first 20"),
+        ({}, 21, ""),
+        ({"after": 0}, 4, "no cluster splits before 5 updates of each (strategy.length)"),
+        ({"after": 0}, 5, ""),
+    ],
+)
+def test_too_few_rounds_to_split_are_told(umbel, tmp_path, parameters, rounds, said):
+    told = Experiment(
+        experiment={"rounds": rounds},
+        data={"clients": 2},
+        model={"name": "logistic"},
+        strategy={"name": "gcfl", **parameters},
+        evaluation={"every": rounds},
+    )
+    (tmp_path / "exp.toml").write_text(told.to_toml())
+    for command in ("check", "simulate"):
+        code, _, err = umbel(command, "exp.toml")
+        lines = [line for line in err.splitlines() if "no more than fedavg" in line]
+        assert code == 0 and len(lines) == bool(said)
+        assert all(said in line for line in lines)
+
+
 def test_clusters_go_with_a_plain_mean_only():
     rule = SplitBySequences()
     with pytest.raises(ValueError, match="clusters: each has the mean"):
