@@ -67,10 +67,10 @@ def counted(shards: PartitionedShards) -> dict[str, Any] | None:
     if not classes:
         return None
     shown = evenly_spread(len(shards))
+    codes = [*range(len(classes)), -1]
     rows = []
-    for index, held in zip(shown.tolist(), class_counts(shards, shown), strict=True):
-        pairs = [[code if code < len(classes) else -1, int(held[code])] for code in
-                 held.nonzero()[0].tolist()]  # fmt: skip
+    for index, held in zip(shown.tolist(), class_counts(shards, shown).tolist(), strict=True):
+        pairs = [pair for pair in zip(codes, held, strict=True) if pair[1]]
         rows.append({"client": shards.name(index), "counts": pairs})
     return {"classes": list(classes), "population": len(shards), "clients": rows}
 
