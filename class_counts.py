@@ -70,7 +70,7 @@ def counted(shards: PartitionedShards) -> dict[str, Any] | None:
     codes = [*range(len(classes)), -1]
     rows = []
     for index, held in zip(shown.tolist(), class_counts(shards, shown).tolist(), strict=True):
-        pairs = [pair for pair in zip(codes, held, strict=True) if pair[1]]
+        pairs = [[code, count] for code, count in zip(codes, held, strict=True) if count]
         rows.append({"client": shards.name(index), "counts": pairs})
     return {"classes": list(classes), "population": len(shards), "clients": rows}
 

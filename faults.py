@@ -135,7 +135,7 @@ def _made_faults(experiment: Experiment, key: str, kind: str, choice: Named) -> 
 
 def _too_short(experiment: Experiment, paradigm: object) -> list[str]:
     """Whether a run would end before a paradigm's first rounds have come to any use."""
-    from .paradigms.base import TakesRounds
+    from .paradigms.duration import TakesRounds
 
     if not isinstance(paradigm, TakesRounds):
         return []

@@ -136,15 +136,6 @@ class FollowsTraining(Protocol):
 
 
 @runtime_checkable
-class TakesRounds(Protocol):
-    """A paradigm whose first rounds only prepare for later ones."""
-
-    def lacking_rounds(self, rounds: int) -> str:
-        """Why so many are too few; empty where they are enough."""
-        ...
-
-
-@runtime_checkable
 class ScalesRates(Protocol):
     """A paradigm with a learning rate of its own for each parameter."""
 
