@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,11 @@ def test_nothing_to_learn_from_is_one_line(umbel, tmp_path, command, arrays, cha
     assert code == 2
     assert len(told.splitlines()) == 1 and said in told
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_check_can_be_the_first_that_a_process_imports():
+    """As in the processes that a run's clients live in."""
+    subprocess.run([sys.executable, "-c", "from umbel.data import check_learnable"], check=True)
 
 
 def test_numbers_that_nobody_knows_are_refused(umbel, tmp_path):
