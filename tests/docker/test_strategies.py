@@ -23,6 +23,9 @@ CASES = {
     "few-labels": [ADAPTIVE, PROXIMAL, CONTROLLED, MEDIAN],
     "graph": [ADAPTIVE, PROXIMAL, CONTROLLED, PERSONAL, MEDIAN],
 }
+# A backbone takes a quarter of the time for images of half the side; the example as it is has a
+# test of its own.
+QUICK = {"transfer": ["model.size=32"]}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,8 @@ def test_strategies_over_a_paradigm_have_the_bits_of_a_simulation(made, tmp_path
     """One after another, by the same clients: the data are divided once."""
     containers, folder = made
     for place, changes in enumerate(CASES[example]):
-        told = umbel.load(ROOT / "examples" / f"{example}.toml", [*changes, "experiment.rounds=2"])
+        changes = [*changes, *QUICK.get(example, []), "experiment.rounds=2"]
+        told = umbel.load(ROOT / "examples" / f"{example}.toml", changes)
         path = folder / f"{example}-{told.strategy.name}.toml"
         path.write_text(told.to_toml())
         file = str(path.relative_to(ROOT))
