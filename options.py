@@ -27,7 +27,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output at the end.")
 ]
 ReadData = Annotated[
-    bool, typer.Option("--data", help="Also read the data, and divide it among the clients.")
+    bool,
+    typer.Option(
+        "--data", help="Also read the data, divide it among the clients, and make the model."
+    ),
 ]
 Clients = Annotated[
     int | None, typer.Option("--clients", min=1, help="In place of data.clients.", metavar="N")

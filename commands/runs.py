@@ -31,9 +31,12 @@ def check(file: File, set_: Set = None, json: Json = False, data: ReadData = Fal
 
     experiment = load_experiment(file, set_)
     if data:
+        from ..building import build_model, build_paradigm
         from ..data import check_learnable, make_shards
 
-        check_learnable(experiment, make_shards(experiment))
+        shards = make_shards(experiment)
+        check_learnable(experiment, shards)
+        build_model(build_paradigm(experiment), experiment, shards.schema)
     if json:
         print(experiment.to_json())
     strategy = registry.build("strategy", experiment.strategy.name, experiment.strategy.parameters)

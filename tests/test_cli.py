@@ -46,6 +46,7 @@ def test_an_experiment_may_name_a_module_of_this_folder(umbel, tmp_path, monkeyp
         (["check", "exp.toml", "--set", "strategy.name=fedagv"], "did you mean 'fedavg'?"),
         (["check", "exp.toml", "--data", "--set", "data.clients=5000"], "5000"),
         (["check", "exp.toml", "--data", "--set", "data.source=dijits"], "did you mean 'digits'?"),
+        (["check", "exp.toml", "--data", "--set", "model.weights=none.safetensors"], "none.safe"),
         (["simulate", "exp.toml", "--set", "data.clients=5000"], "5000"),
         (["simulate", "exp.toml", "--set", "data.source=none.csv"], "none.csv"),
         (["partition", "exp.toml"], "--plot"),
