@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import BadInput
 from .local_parts import Plain
-from .output_layer import output_layer
+from .output_layer import helper_names, output_layer, own_modules
 
 NORMALISATION = (
     nn.BatchNorm1d,
@@ -36,13 +36,13 @@ class KeepNormalisation(Plain):
     """
 
     def keeps(self, model: nn.Module, names: Sequence[str]) -> frozenset[str]:
-        layers = [n for n, m in model.named_modules() if isinstance(m, NORMALISATION)]
+        layers = [n for n, m in own_modules(model) if isinstance(m, NORMALISATION)]
         if not layers:
             raise BadInput(
                 "strategy.name: fedbn keeps normalisation layers at the clients, and this model "
                 "has none; take a model that has (model.batch_norm = true for mlp), or fedavg"
             )
-        return _below(layers, names)
+        return _below(layers, names) | _helping(model, layers, names)
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,29 @@ class KeepLayers(Plain):
 
     def keeps(self, model: nn.Module, names: Sequence[str]) -> frozenset[str]:
         layers = self.layers or (output_layer(model)[0],)
+        helpers = _below(helper_names(model), names)
+        own = [name for name in names if name not in helpers]
         for layer in layers:
-            if not _below([layer], names):
-                valid = sorted({name.rpartition(".")[0] or name for name in names})
+            if not _below([layer], own):
+                valid = sorted({name.rpartition(".")[0] or name for name in own})
                 raise BadInput(
                     f"strategy.layers: the model has no layer {layer!r}; it has {', '.join(valid)}"
                 )
-        kept = _below(layers, names)
-        if len(kept) == len(names):
+        kept = _below(layers, own)
+        if len(kept) == len(own):
             raise BadInput("strategy.layers: all layers stay at the clients: nothing would travel")
-        return kept
+        return kept | _helping(model, layers, names)
 
 
 def _below(layers: Sequence[str], names: Sequence[str]) -> frozenset[str]:
     return frozenset(
         name for name in names if any(name == own or name.startswith(f"{own}.") for own in layers)
     )
+
+
+def _helping(model: nn.Module, layers: Sequence[str], names: Sequence[str]) -> frozenset[str]:
+    """The tensors of the model's helpers for these layers. A teacher, or FedMatch's psi, has the
+    model's layers: where one stays, its own do, or a client's and the federation's would be
+    summed, or averaged, as if they were of one model."""
+    twins = [f"{helper}.{layer}" for helper in helper_names(model) for layer in layers]
+    return _below(twins, names)
