@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from ..tensors import Tensors
 from .hyper import Hyper, at, check_hyper
 from .local_parts import LocalRun, Plain
 from .output_layer import output_layer
+
+Inputs: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a model was called with."""
 
 
 @dataclass
@@ -34,32 +37,68 @@ class Watched:
         return watched
 
     @torch.no_grad()
-    def __call__(self, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> Tensor:
+    def __call__(self, inputs: Inputs) -> Tensor:
         """The features of the inputs of another model's call."""
+        self.features = None
         self.model(*inputs[0], **inputs[1])
-        return self.seen()
-
-    def seen(self) -> Tensor:
-        if self.features is None:
-            raise UmbelError("the paradigm did not ask the model's output layer for this batch")
-        return self.features.flatten(1)
+        return _seen(self.features)
 
     def _note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.features = inputs[0]
 
 
 @dataclass
+class Passes:
+    """What a model in training is called with in a step, and the features that it makes of it.
+
+    A step may ask a model several times. What it asks without gradients, as which pseudo-labels to
+    learn, is no part of what it learns from; of all other examples the features count.
+    """
+
+    inputs: list[Inputs] = field(default_factory=list)
+    features: list[Tensor | None] = field(default_factory=list)
+    handles: list[RemovableHandle] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Passes:
+        passes = cls()
+        layer = output_layer(model)[1]
+        passes.handles = [
+            model.register_forward_pre_hook(passes._begin, with_kwargs=True),
+            layer.register_forward_pre_hook(passes._note),
+        ]
+        return passes
+
+    def take(self) -> list[tuple[Inputs, Tensor]]:
+        """Those since it was last asked, which it forgets."""
+        seen = [(inputs, _seen(z)) for inputs, z in zip(self.inputs, self.features, strict=True)]
+        self.inputs, self.features = [], []
+        return seen
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.is_grad_enabled():
+            self.inputs.append((args, kwargs))
+            self.features.append(None)
+
+    def _note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled() and self.features:
+            self.features[-1] = inputs[0]
+
+
+def _seen(features: Tensor | None) -> Tensor:
+    if features is None:
+        raise UmbelError("the paradigm did not ask the model's output layer for this batch")
+    return features.flatten(1)
+
+
+@dataclass
 class _Contrast:
-    """One client's round; `common` and `last` are None where they are the same model."""
+    """One client's round."""
 
     mu: float
-    own: Watched | None = None
-    common: Watched | None = None
-    last: Watched | None = None
-    inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-
-    def note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.inputs = args, kwargs
+    own: Passes
+    common: Watched
+    last: Watched
 
 
 @dataclass(frozen=True)
@@ -69,8 +108,9 @@ class Contrastive(Plain):
 
     z are the features of a batch (what the model's output layer gets), `z_glob` those of the
     model that was received and `z_prev` those of the client's own after its last round; sim is
-    the cosine, and the mean is over the batch. In a client's first round the two are the same
-    model, and the term, a constant, is left out.
+    the cosine, and the mean is over the batch: where a step asks the model more than once, over
+    all examples that it learns from. In a client's first round the two are the same model, and
+    the term, a constant, is left out.
 
     Paper: Li, He and Song 2021, Model-Contrastive Federated Learning, arXiv 2103.16257,
     equation 3. There z comes from a projection head between features and output layer, which is
@@ -84,31 +124,32 @@ class Contrastive(Plain):
         check_hyper("mu", self.mu, least=0.0)
         check_hyper("tau", self.tau, above=0.0)
 
-    def begin(self, run: LocalRun) -> _Contrast:
-        memo = _Contrast(at(self.mu, run.round))
-        if run.state:
-            common, last = (copy.deepcopy(run.model).eval() for _ in range(2))
-            last.load_state_dict(run.state)
-            memo.common, memo.last = Watched.of(common), Watched.of(last)
-        memo.own = Watched.of(run.model)
-        handle = run.model.register_forward_pre_hook(memo.note, with_kwargs=True)
-        memo.own.handles.append(handle)
-        return memo
+    def begin(self, run: LocalRun) -> _Contrast | None:
+        output_layer(run.model)  # Raises for a model without one, in a first round, too.
+        mu = at(self.mu, run.round)
+        if not run.state or not mu:
+            return None
+        common, last = (copy.deepcopy(run.model).eval() for _ in range(2))
+        last.load_state_dict(run.state)
+        return _Contrast(mu, Passes.of(run.model), Watched.of(common), Watched.of(last))
 
-    def loss(self, memo: _Contrast, run: LocalRun, loss: Tensor) -> Tensor:
-        if memo.common is None or memo.last is None or memo.mu == 0:
+    def loss(self, memo: _Contrast | None, run: LocalRun, loss: Tensor) -> Tensor:
+        if memo is None:
             return loss
-        if memo.own is None or memo.inputs is None:
+        seen = memo.own.take()
+        if not seen:
             raise UmbelError("MOON needs a paradigm that calls the model on its batches")
-        own, common, last = memo.own.seen(), memo.common(memo.inputs), memo.last(memo.inputs)
-        near = cosine_similarity(own, common, dim=1)
-        far = cosine_similarity(own, last, dim=1)
-        # -log(e^a / (e^a + e^b)) = softplus(b - a), which does not overflow.
-        return loss + memo.mu * softplus((far - near) / self.tau).mean()
+        terms = []
+        for inputs, own in seen:
+            near = cosine_similarity(own, memo.common(inputs), dim=1)
+            far = cosine_similarity(own, memo.last(inputs), dim=1)
+            # -log(e^a / (e^a + e^b)) = softplus(b - a), which does not overflow.
+            terms.append(softplus((far - near) / self.tau))
+        return loss + memo.mu * torch.cat(terms).mean()
 
-    def finish(self, memo: _Contrast, run: LocalRun, steps: int) -> tuple[Tensors, Tensors]:
+    def finish(self, memo: _Contrast | None, run: LocalRun, steps: int) -> tuple[Tensors, Tensors]:
         return {}, {name: value.detach().clone() for name, value in run.model.state_dict().items()}
 
-    def release(self, memo: _Contrast) -> None:
-        for handle in memo.own.handles if memo.own else ():
+    def release(self, memo: _Contrast | None) -> None:
+        for handle in memo.own.handles if memo else ():
             handle.remove()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 import umbel
 from umbel import registry
@@ -16,8 +18,10 @@ from umbel.experiment import Experiment
 from umbel.paradigms.catalogue import SEMI_SUPERVISED
 from umbel.paradigms.helpers import add_helper
 from umbel.randomness import torch_seeded
-from umbel.strategies import Calibrated, KeepLayers, KeepNormalisation, LocalRun
+from umbel.strategies import Calibrated, Contrastive, KeepLayers, KeepNormalisation, LocalRun
 from umbel.strategies.output_layer import output_layer
+from umbel.training.optimizers import GradientDescent
+from umbel.training.trainer import Effort, Trainer, trainable
 
 
 def experiment(name="fixmatch", rounds=2, **sections) -> Experiment:
@@ -42,6 +46,65 @@ def built(name):
     with torch_seeded(1, purpose="model"):
         model = paradigm.build(shard.schema)
     return paradigm, model, paradigm.prepare(shard)
+
+
+def trained(name, local):
+    """A model after two steps of a client's that ended its last round elsewhere."""
+    paradigm, model, prepared = built(name)
+    last = {n: v + 0.1 * torch.ones_like(v) if v.is_floating_point() else v.clone()
+            for n, v in model.state_dict().items()}  # fmt: skip
+    run = LocalRun(model, {}, {}, last, 9, prepared)
+    trainer = Trainer(paradigm, local, Effort(1, 2, 5, None))
+    memo = local.begin(run)
+    with torch_seeded(3, purpose="torch"):
+        descent = GradientDescent(trainable(model), 0.1)
+        trainer.train(prepared, run, descent, memo, torch.Generator().manual_seed(2))
+    local.release(memo)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize("name", sorted(SEMI_SUPERVISED))
+def test_moon_moves_every_method(name):
+    plain, moved = (trained(name, Contrastive(mu=mu)) for mu in (0.0, 5.0))
+    assert not torch.equal(plain["body.1.weight"], moved["body.1.weight"])
+    if "psi.body.1.weight" in plain:
+        assert not torch.equal(plain["psi.body.1.weight"], moved["psi.body.1.weight"])
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "mean-teacher"])
+def test_moon_is_not_fedavg_in_a_run(tmp_path, name):
+    found = {
+        umbel.simulate(
+            experiment(name, strategy={"name": "moon", "mu": mu}), out=tmp_path / f"{mu}"
+        ).sha256
+        for mu in (0.0, 5.0)
+    }
+    assert len(found) == 2
+
+
+def test_moon_goes_by_all_examples_that_are_learnt_from():
+    """Two passes with gradients count, of other sizes, and one without does not."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
+    common, last = copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        last[0].weight.add_(1.0)
+    local = Contrastive(mu=2.0, tau=0.5)
+    run = LocalRun(model, {}, {}, dict(last.state_dict()), 2, {})
+    memo = local.begin(run)
+    with torch.no_grad():
+        model[0].weight.sub_(0.3)
+    for _ in range(2):  # The second step has forgotten the first.
+        one, two, none = (torch.randn(n, 2) for n in (3, 1, 4))
+        own = model(one).sum() + model(two).sum()
+        with torch.no_grad():
+            model(none)
+        found = local.loss(memo, run, own)
+        seen = torch.cat([one, two])
+        z, near, far = (m[:2](seen) for m in (model, common, last))
+        a, b = (torch.exp(cosine_similarity(z, other, dim=1) / 0.5) for other in (near, far))
+        torch.testing.assert_close(found, own - 2.0 * torch.log(a / (a + b)).mean())
+    local.release(memo)
 
 
 @pytest.mark.parametrize("name", sorted(SEMI_SUPERVISED))
