@@ -113,10 +113,10 @@ def mean_teacher(generator: torch.Generator) -> Loss:
     pictures, steps = Pictures(), iter(range(1_000_000))
 
     def loss(model: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor, u: Tensor) -> Tensor:
-        if next(steps):
+        if step := next(steps):
             with torch.no_grad():
                 for own, new in zip(teacher.parameters(), model.parameters(), strict=True):
-                    own.lerp_(new, 0.01)
+                    own.lerp_(new, max(0.01, 1 / step))
         both = torch.cat([x, u])
         logits = model(pictures.weak(both, generator))
         with torch.no_grad():

@@ -16,7 +16,8 @@ from ..errors import BadInput
 from ..experiment import Experiment
 from ..faults import read_toml
 from ..models.weights import HEAD, library_names
-from ..paradigms.base import HasHelpers, Paradigm
+from ..paradigms.base import Paradigm
+from ..paradigms.helpers import HasHelpers
 from ..paradigms.transfer.lora import merge_adapters
 from ..paradigms.transfer.trees import forest_head
 from ..result import EXPERIMENT_FILE, MODEL_FILE, Result, read_environment

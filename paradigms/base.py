@@ -146,15 +146,6 @@ class ScalesRates(Protocol):
 
 
 @runtime_checkable
-class HasHelpers(Protocol):
-    """A paradigm whose model holds more than what is learnt, as a teacher."""
-
-    def is_helper(self, name: str) -> bool:
-        """Whether a tensor of the model's is no part of the result."""
-        ...
-
-
-@runtime_checkable
 class Transfers(Protocol):
     """A paradigm that brings knowledge from elsewhere to the clients: unless `evaluation.gain` says
     otherwise, its runs tell what that gained each of them."""
@@ -191,13 +182,6 @@ def prepare_training(paradigm: Paradigm, shard: Shard) -> Prepared:
     if isinstance(paradigm, PreparesTraining):
         return paradigm.prepare_training(shard)
     return paradigm.prepare(shard)
-
-
-def learnt(paradigm: Paradigm, tensors: Tensors) -> Tensors:
-    """The tensors of a model that are the result of a run."""
-    if not isinstance(paradigm, HasHelpers):
-        return tensors
-    return {name: value for name, value in tensors.items() if not paradigm.is_helper(name)}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..errors import BadInput
+from ..tensors import Tensors
+from .base import Paradigm
+
+
+@runtime_checkable
+class HasHelpers(Protocol):
+    """A paradigm whose model holds more than what is learnt, as a teacher."""
+
+    def is_helper(self, name: str) -> bool:
+        """Whether a tensor of the model's is no part of the result."""
+        ...
+
+
+@runtime_checkable
+class HasStandIn(HasHelpers, Protocol):
+    """A paradigm one of whose helpers may be the result, in the model's place."""
+
+    @property
+    def stand_in(self) -> str:
+        """How the names of its tensors begin, before the model's names of them; empty where the
+        model itself is the result."""
+        ...
+
+
+def learnt(paradigm: Paradigm, tensors: Tensors) -> Tensors:
+    """The tensors of a model that are the result of a run, by the model's own names."""
+    if not isinstance(paradigm, HasHelpers):
+        return tensors
+    prefix = paradigm.stand_in if isinstance(paradigm, HasStandIn) else ""
+    return {name: tensors[f"{prefix}{name}"] for name in tensors if not paradigm.is_helper(name)}
 
 
 def add_helper(model: nn.Module, name: str, helper: nn.Module, called: str) -> None:
@@ -25,3 +56,19 @@ def add_helper(model: nn.Module, name: str, helper: nn.Module, called: str) -> N
     model.add_module(name, helper)
     told: Any = model
     told.helper_names = (*getattr(model, "helper_names", ()), name)
+
+
+class StoodIn(nn.Module):
+    """A model as it computes with a helper's tensors, each in place of its own of that name.
+
+    The model itself is what is called: who looks into its layers sees what these are then given.
+    """
+
+    def __init__(self, model: nn.Module, helper: str) -> None:
+        super().__init__()
+        self._model = model
+        self._tensors = dict(model.get_submodule(helper).state_dict())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        made: Tensor = functional_call(self._model, self._tensors, (inputs,))
+        return made

@@ -12,7 +12,7 @@ from ..building import build_model, build_paradigm
 from ..data.shard import Shard
 from ..errors import BadInput, UmbelError
 from ..experiment import Experiment
-from ..paradigms.base import learnt
+from ..paradigms.helpers import learnt
 from ..rounds import read_records
 from ..schema import Schema
 from ..sections import DataSection, Named

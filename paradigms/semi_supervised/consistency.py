@@ -41,7 +41,10 @@ class Consistent:
     and z' are two changed copies, p the model's probabilities, and p' those of the teacher: itself
     (the Pi-model), or the running mean of its weights.
 
-    A mean teacher travels and is averaged like the model, whose first weights it has.
+    A mean teacher travels and is averaged like the model. In round 1 it is the plain mean for as
+    long as that forgets the first weights sooner: `teacher = decay teacher + (1 - decay) model`
+    with `min(decay, 1 - 1 / (t + 1))` after t + 1 steps, as in the authors' code
+    (github.com/CuriousAI/mean-teacher).
     """
 
     def __init__(self, mixed: Mixed, weight: Weight, decay: float | None) -> None:
@@ -59,7 +62,7 @@ class Consistent:
         self._steps = 0
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
-        self._follow(stand.model)
+        self._follow(stand)
         self._steps += 1
         if not len(batch["u"]):
             return labelled_loss(stand.model(batch["x"]), batch["y"])
@@ -77,16 +80,24 @@ class Consistent:
         return loss
 
     def end(self, stand: Stand) -> None:
-        self._follow(stand.model)
+        self._follow(stand)
 
-    def _follow(self, model: nn.Module) -> None:
-        """`teacher = decay teacher + (1 - decay) model`, once after each step."""
+    def _follow(self, stand: Stand) -> None:
+        """Move the teacher, once after each step."""
         if self._decay is None or not self._steps:
             return
-        mine = model.state_dict()
-        with torch.no_grad():
-            for name, value in model.get_submodule(TEACHER).state_dict().items():
-                if value.is_floating_point():
-                    value.lerp_(mine[name], 1 - self._decay)
-                else:
-                    value.copy_(mine[name])
+        new = 1 - self._decay
+        if stand.round == 1:
+            new = max(new, 1 / self._steps)
+        follow(stand.model.get_submodule(TEACHER), stand.model, new)
+
+
+def follow(teacher: nn.Module, model: nn.Module, new: float) -> None:
+    """`teacher = (1 - new) teacher + new model`, for a teacher with the model's tensors."""
+    mine = model.state_dict()
+    with torch.no_grad():
+        for name, value in teacher.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(mine[name], new)
+            else:
+                value.copy_(mine[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..base import BuildModel
 from .augmentation import Choice
-from .consistency import Consistent, Weight
+from .consistency import TEACHER, Consistent, Weight
 from .entropy import LowEntropy
 from .mixed import Mixed
 from .mixing import MixMatch
@@ -49,7 +49,8 @@ def mean_teacher(
     ratio: int = 4,
     augmentation: Choice = "auto",
 ) -> SemiSupervised:
-    """A teacher, the running mean of the model's weights, says what the model should.
+    """A teacher, the running mean of the model's weights, says what the model should; it is the
+    run's model, and what is evaluated.
 
     Paper: Tarvainen and Valpola 2017, Mean teachers are better role models, arXiv 1703.01780.
 
@@ -61,7 +62,8 @@ def mean_teacher(
         augmentation: as for `fixmatch`.
     """
     mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
-    return SemiSupervised(mixed, Consistent(mixed, Weight(weight, ramp), decay))
+    method = Consistent(mixed, Weight(weight, ramp), decay)
+    return SemiSupervised(mixed, method, stand_in=f"{TEACHER}.")
 
 
 def pi_model(

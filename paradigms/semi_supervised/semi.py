@@ -13,6 +13,7 @@ from ...data.shard import UNLABELLED
 from ...schema import Schema
 from ...tensors import Tensors
 from ..base import Batch, MetricSums, Prepared
+from ..helpers import StoodIn
 from .mixed import Mixed, scores
 from .peers import Lending, random_example
 
@@ -66,16 +67,19 @@ HELPERS = ("psi.", "teacher.", "thresholds.")
 
 class SemiSupervised:
     """A method over a shard's labelled and unlabelled examples; `lending` says what a client gets
-    of others' models."""
+    of others' models, and `stand_in` how the names of the helper begin that is judged, and is the
+    result, in the model's place."""
 
-    def __init__(self, mixed: Mixed, method: Method, lending: Lending = ALONE) -> None:
+    def __init__(
+        self, mixed: Mixed, method: Method, lending: Lending = ALONE, stand_in: str = ""
+    ) -> None:
         self._mixed, self._method, self._lending = mixed, method, lending
         self._stand: Stand | None = None
         self._example: Tensor | None = None
         self._peers: Sequence[Tensors] = ()
+        self.stand_in = stand_in
         self.travels, self.prepare = mixed.travels, mixed.prepare
-        self.batches, self.evaluate = mixed.batches, mixed.evaluate
-        self.predictions = mixed.predictions
+        self.batches = mixed.batches
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._mixed.build(schema)
@@ -86,6 +90,17 @@ class SemiSupervised:
 
     def is_helper(self, name: str) -> bool:
         return name.startswith(HELPERS)
+
+    def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
+        return self._mixed.evaluate(self._judged(model), prepared)
+
+    def predictions(
+        self, model: nn.Module, prepared: Prepared, training: Prepared | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._mixed.predictions(self._judged(model), prepared, training)
+
+    def _judged(self, model: nn.Module) -> nn.Module:
+        return StoodIn(model, self.stand_in.removesuffix(".")) if self.stand_in else model
 
     def begin(self, model: nn.Module, prepared: Prepared, round: int) -> None:
         self._stand = Stand(model, round, prepared, self._peers)

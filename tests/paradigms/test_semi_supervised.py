@@ -16,8 +16,10 @@ import umbel
 from umbel import registry
 from umbel.data import load_dataset, make_shards, server_examples
 from umbel.data.shard import TRUTH, UNLABELLED
+from umbel.data.tensors import to_inputs
 from umbel.errors import BadInput
 from umbel.experiment import Experiment, load
+from umbel.paradigms.helpers import learnt
 from umbel.paradigms.semi_supervised.confident import Confident, Terms
 from umbel.paradigms.semi_supervised.consistency import Consistent, Weight
 from umbel.paradigms.semi_supervised.fixed import FixedAndMixed
@@ -192,7 +194,7 @@ def test_semifl_by_hand():
 
 def test_a_mean_teacher_follows_the_model():
     method = Consistent(mixed(), Weight(3.0, 0), decay=0.9)
-    now = stand(method=method)
+    now = stand(round=2, method=method)
     first = method.loss(now, BATCH, SEED)
     torch.testing.assert_close(first, cross_entropy(X, Y))  # Both say the same.
     with torch.no_grad():
@@ -203,6 +205,41 @@ def test_a_mean_teacher_follows_the_model():
     torch.testing.assert_close(found, cross_entropy(2 * X, Y) + 3 * apart)
     method.end(now)
     assert now.model.get_submodule("teacher").weight == pytest.approx(0.9 * 1.1 + 0.2)
+
+
+def test_in_its_first_round_a_teacher_is_the_plain_mean():
+    method = Consistent(mixed(), Weight(3.0, 0), decay=0.6)
+    now = stand(method=method)
+    weights = (2.0, 4.0, 9.0)
+    for weight in weights:
+        method.loss(now, BATCH, SEED)
+        with torch.no_grad():
+            now.model.weight.fill_(weight)
+    method.end(now)
+    # After two steps their mean, 3; from the third on 1 / 3 is less than 1 - decay.
+    assert now.model.get_submodule("teacher").weight == pytest.approx(0.6 * 3 + 0.4 * 9)
+
+
+def test_the_teacher_is_judged_and_is_the_result(tmp_path):
+    paradigm = registry.build("paradigm", "mean-teacher", {}, lambda schema: Scores())
+    model = paradigm.build(replace(SCHEMA, shape=(3,)))
+    with torch.no_grad():
+        model.weight.fill_(-1.0)
+        model.get_submodule("teacher").weight.fill_(2.0)
+    prepared = {"x": X, "y": Y}
+    found = paradigm.evaluate(model.eval(), prepared)
+    assert found["loss"] == pytest.approx(2 * float(cross_entropy(2 * X, Y)))
+    assert paradigm.predictions(model, prepared, None)[1].tolist() == X.argmax(1).tolist()
+    tensors = {"weight": torch.tensor(-1.0), "teacher.weight": torch.tensor(2.0)}
+    assert learnt(paradigm, tensors) == {"weight": torch.tensor(2.0)}
+    told = experiment("mean-teacher", rounds=2, data={"test": "digits"})
+    result = umbel.simulate(told, out=tmp_path / "run")
+    data = load_dataset("digits")
+    alone = registry.build("model", "mlp", {"hidden": [32]}, data.schema)
+    alone.load_state_dict(result.model)
+    said = alone(to_inputs(data.train["x"], data.schema)).argmax(1)
+    scored = (said == torch.tensor(data.train["y"])).float().mean()
+    assert evaluation(result.records[-1], "central", "accuracy") == pytest.approx(float(scored))
 
 
 def test_a_batch_holds_some_of_both_and_an_epoch_all():
