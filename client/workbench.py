@@ -30,6 +30,7 @@ from ..paradigms.base import (
     UpdatesLocally,
     prepare_training,
 )
+from ..paradigms.helpers import KeepsOwn
 from ..paradigms.peers import peers_of
 from ..randomness import numpy_generator
 from ..rounds import natural
@@ -114,7 +115,8 @@ class Workbench:
         travelling = set(self.paradigm.travels(self.model))
         names = [name for name in self._tensors if name in travelling]
         kept = self.local.keeps(self.model, names)
-        self.kept = tuple(name for name in names if name in kept)
+        own = self.paradigm.keeps(self.model) if isinstance(self.paradigm, KeepsOwn) else ()
+        self.kept = tuple(name for name in self._tensors if name in {*kept, *own})
         self.travels = tuple(name for name in names if name not in kept)
 
     def rest(self) -> Tensors:

@@ -13,6 +13,7 @@ SEMI_SUPERVISED = {
     "mixmatch": f"{_AGREE}:mixmatch",
     "pi-model": f"{_AGREE}:pi_model",
     "pseudo-label": f"{_SURE}:pseudo_label",
+    "rscfed": f"{_AGREE}:rscfed",
     "self-training": f"{_SURE}:self_training",
     "semifl": f"{_SURE}:semifl",
     "svm": f"{_SURE}:svm",

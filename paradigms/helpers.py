@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -29,6 +30,17 @@ class HasStandIn(HasHelpers, Protocol):
     def stand_in(self) -> str:
         """How the names of its tensors begin, before the model's names of them; empty where the
         model itself is the result."""
+        ...
+
+
+@runtime_checkable
+class KeepsOwn(Protocol):
+    """A paradigm whose model holds what each client has for itself alone, as a teacher of its
+    own: it does not travel, and a client has it again in its next round."""
+
+    def keeps(self, model: nn.Module) -> Collection[str]:
+        """The names of such tensors; none of them `travels`. A client that kept none yet, or lost
+        them, has those that the model was built with."""
         ...
 
 

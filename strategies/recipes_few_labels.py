@@ -29,7 +29,7 @@ def rscfed(
     *,
     groups: int = 3,
     size: int = 5,
-    beta: float = 10_000.0,
+    beta: float = 100.0,
     seed: int = 0,
     fraction: float = 1.0,
     select: Choice = "fraction",
@@ -37,12 +37,13 @@ def rscfed(
     """The mean of the means of random groups of clients, in which those apart count less.
 
     Paper: Liang, Lin, Fu, Zhu and Li 2022, RSCFed: Random Sampling Consensus Federated
-    Semi-supervised Learning, arXiv 2203.13993. Its clients' part is the paradigm `mean-teacher`.
+    Semi-supervised Learning, arXiv 2203.13993. Its clients' part is the paradigm `rscfed`.
 
     Args:
         groups: M, how many are drawn.
         size: K, how many clients are in each.
-        beta: how much less a client counts that is far from its group's mean, >= 0.
+        beta: how much less a client counts that is far from its group's mean, >= 0: of two with n
+            examples each, one that is farther by d counts exp(-beta d / n) times as much.
         seed: of the groups.
         fraction: the share of the population in each round, in (0, 1].
         select: the rule that draws it.

@@ -6,6 +6,7 @@ from ..base import BuildModel
 from .augmentation import Choice
 from .consistency import TEACHER, Consistent, Weight
 from .entropy import LowEntropy
+from .local_teacher import TAUGHT, LocalTeacher
 from .mixed import Mixed
 from .mixing import MixMatch
 from .semi import SemiSupervised
@@ -64,6 +65,33 @@ def mean_teacher(
     mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
     method = Consistent(mixed, Weight(weight, ramp), decay)
     return SemiSupervised(mixed, method, stand_in=f"{TEACHER}.")
+
+
+def rscfed(
+    build_model: BuildModel,
+    *,
+    decay: float = 0.999,
+    temperature: float = 0.5,
+    weight: float = 0.02,
+    ratio: int = 4,
+    augmentation: Choice = "auto",
+) -> SemiSupervised:
+    """A teacher of the client's own, which stays there, says of a weakly changed example what the
+    model should of a strongly changed one.
+
+    Paper: Liang, Lin, Fu, Zhu and Li 2022, RSCFed, arXiv 2203.13993; the server's part is the
+    strategy `rscfed`.
+
+    Args:
+        decay: of the running mean that the teacher is, in [0, 1).
+        temperature: that sharpens its probabilities, > 0.
+        weight: of the squared distance of the two, >= 0.
+        ratio: unlabelled examples in a batch for each labelled one, or of `client.batch_size`.
+        augmentation: as for `fixmatch`.
+    """
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
+    method = LocalTeacher(mixed, decay=decay, temperature=temperature, weight=weight)
+    return SemiSupervised(mixed, method, own=(f"{TEACHER}.", f"{TAUGHT}."))
 
 
 def pi_model(

@@ -61,25 +61,30 @@ class Method(Protocol):
 
 ALONE = Lending(0)
 
-HELPERS = ("psi.", "teacher.", "thresholds.")
+HELPERS = ("psi.", "taught.", "teacher.", "thresholds.")
 """How the names of what methods add to a model begin."""
 
 
 class SemiSupervised:
     """A method over a shard's labelled and unlabelled examples; `lending` says what a client gets
-    of others' models, and `stand_in` how the names of the helper begin that is judged, and is the
-    result, in the model's place."""
+    of others' models, `stand_in` how the names of the helper begin that is judged, and is the
+    result, in the model's place, and `own` how those do that each client keeps to itself."""
 
     def __init__(
-        self, mixed: Mixed, method: Method, lending: Lending = ALONE, stand_in: str = ""
+        self,
+        mixed: Mixed,
+        method: Method,
+        lending: Lending = ALONE,
+        *,
+        stand_in: str = "",
+        own: tuple[str, ...] = (),
     ) -> None:
         self._mixed, self._method, self._lending = mixed, method, lending
         self._stand: Stand | None = None
         self._example: Tensor | None = None
         self._peers: Sequence[Tensors] = ()
-        self.stand_in = stand_in
-        self.travels, self.prepare = mixed.travels, mixed.prepare
-        self.batches = mixed.batches
+        self.stand_in, self._own = stand_in, own
+        self.prepare, self.batches = mixed.prepare, mixed.batches
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._mixed.build(schema)
@@ -87,6 +92,12 @@ class SemiSupervised:
         if self._lending.peers:
             self._example = self._mixed.inputs(random_example(schema), schema)
         return model
+
+    def travels(self, model: nn.Module) -> Collection[str]:
+        return [name for name in self._mixed.travels(model) if not name.startswith(self._own)]
+
+    def keeps(self, model: nn.Module) -> Collection[str]:
+        return [name for name in self._mixed.travels(model) if name.startswith(self._own)]
 
     def is_helper(self, name: str) -> bool:
         return name.startswith(HELPERS)

@@ -58,7 +58,7 @@ def test_a_server_that_alone_has_labels(tmp_path):
         ("mean-teacher", "fedprox"),
         ("mixmatch", "scaffold"),
         ("pseudo-label", "median"),
-        ("mean-teacher", "rscfed"),
+        ("rscfed", "rscfed"),
         ("fedmatch", "fedadam"),
         ("{name='fixmatch', source='committee'}", "fedbn"),
     ],

@@ -47,7 +47,7 @@ from umbel.training.trainer import Effort, Trainer, trainable
 
 METHODS = (
     "entropy", "fedmatch", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
-    "pseudo-label", "self-training", "semifl", "svm", "uda",
+    "pseudo-label", "rscfed", "self-training", "semifl", "svm", "uda",
 )  # fmt: skip
 SCHEMA = Schema("classification", (2,), "float32", classes=("a", "b", "c"))
 SEED = torch.Generator()
@@ -273,11 +273,10 @@ def experiment(name, clients=3, rounds=3, **sections) -> Experiment:
 def test_every_method_learns(tmp_path, name):
     result = umbel.simulate(experiment(name, rounds=5), out=tmp_path / "run")
     assert evaluation(result.records[-1], "federated", "accuracy") > 0.5
-    assert not [
-        tensor for tensor in result.model if tensor.startswith(("psi", "teacher", "thresholds"))
-    ]
+    helpers = ("psi", "taught", "teacher", "thresholds")
+    assert not [tensor for tensor in result.model if tensor.startswith(helpers)]
     told = result.records[-1]["metrics"]["train"]
-    if name in ("entropy", "mean-teacher", "mixmatch", "pi-model"):
+    if name in ("entropy", "mean-teacher", "mixmatch", "pi-model", "rscfed"):
         assert "kept_count" not in told
     else:
         assert 0 <= told["right_count"] <= told["kept_count"] <= told["unlabelled_count"]
@@ -417,6 +416,8 @@ def test_labels_in_all_are_even_by_class():
         (["paradigm.name=semifl", "paradigm.alpha=0.0"], "alpha: 0 is not above 0"),
         (["strategy.name=semifl"], "semifl needs examples of the server's own; set data.server"),
         (["strategy={name='rscfed', groups=0}"], "groups: 0 is less than 1"),
+        (["paradigm={name='rscfed', temperature=0.0}"], "temperature: 0 is not above 0"),
+        (["paradigm={name='rscfed', decay=1.0}"], r"decay: 1 is not in \[0, 1\)"),
         (["data.labels_at=server", "data.server=10"], '"server" needs labels, and no data.server'),
     ],
 )
