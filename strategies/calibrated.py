@@ -23,7 +23,8 @@ class Calibrated(Plain):
     the score of each class y, of which it has n_y examples.
 
     Rare classes so need a larger margin, and absent ones are hardly pushed away. The loss that
-    the paradigm makes of the scores is the calibrated one; evaluation sees the plain scores.
+    the paradigm makes of the scores is the calibrated one; evaluation sees the plain scores. A
+    paradigm that learns without labels, too, gets calibrated scores of those examples as well.
 
     Paper: Zhang et al. 2022, Federated Learning with Label Distribution Skew via Logits
     Calibration, arXiv 2209.00189, equation 8. As printed, the sum below the fraction leaves the
