@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -25,9 +27,10 @@ class Mixed:
 
     A prepared shard has `x` (n, ...), `y` (n,) with -1 for no label, and, where it is known for
     evaluation alone, `truth` (n,). A batch has `rows` of the prepared shard, the labelled ones
-    first, `x` and `y` of those, and `u`, the others; one epoch sees each unlabelled example once,
-    and the labelled ones as often as that takes. Where there are no unlabelled ones, training is
-    what it is without this: the batches are the same, and nothing is changed.
+    first, `x` and `y` of those, and `u`, the others. One epoch sees each example at least once:
+    those of the kind that fills fewer batches come again, in a new order, until it ends. Where
+    there are no unlabelled ones, training is what it is without this: the batches are the same, and
+    nothing is changed.
 
     Args:
         build_model: of the experiment.
@@ -71,9 +74,11 @@ class Mixed:
                 yield _batch(prepared, rows, unlabelled)
             return
         many = self._ratio * batch_size or len(unlabelled)
+        steps = max(math.ceil(len(labelled) / size), math.ceil(len(unlabelled) / many))
+        others = _again(unlabelled, many, generator)
         supply = _endless(labelled, min(size, len(labelled)), generator)
-        for rows in _shuffled(unlabelled, generator).split(many):
-            yield _batch(prepared, next(supply), rows)
+        for rows, known in itertools.islice(zip(others, supply, strict=False), steps):
+            yield _batch(prepared, known, rows)
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return evaluate_labelled(self._supervised, model, prepared)
@@ -126,6 +131,12 @@ def scores(model: nn.Module, inputs: Tensor, instead: Mapping[str, Tensor] | Non
 
 def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def _again(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """All of them, so many at a time, over and over, each time in a new order."""
+    while True:
+        yield from _shuffled(rows, generator).split(size)
 
 
 def _endless(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
