@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax, multi_margin_loss
 
 from ...schema import Schema
 from ..base import Batch
-from .mixed import Mixed, labelled_loss
+from .mixed import Mixed, labelled_loss, scores_beside
 from .ramp import ramped
 from .semi import Stand
 from .thresholds import Threshold
@@ -100,7 +100,7 @@ class Confident:
             said = self._told[rows]
         elif self._terms.strong:
             with torch.no_grad():
-                said = self._said(model(weak))
+                said = self._said(scores_beside(model, weak, x))
         else:
             said = self._said(ours.detach())
         chosen = self._threshold.chosen(stand, said, rows)

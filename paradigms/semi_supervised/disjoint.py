@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, one_hot
 from ...schema import Schema
 from ..base import Batch
 from ..helpers import add_helper
-from .mixed import Mixed, labelled_loss
+from .mixed import Mixed, labelled_loss, scores_beside
 from .semi import Stand
 from .thresholds import Threshold
 
@@ -98,7 +98,7 @@ class Disjoint:
                 far = kl_div(log_softmax(said[chosen], 1), theirs, reduction="batchmean")
                 apart = apart + far / len(told)
             loss = loss + self._weight * apart
-        return loss + labelled_loss(model(x), batch["y"]) if len(x) else loss
+        return loss + labelled_loss(scores_beside(model, x, u), batch["y"]) if len(x) else loss
 
     def end(self, stand: Stand) -> None:
         self._told = torch.zeros(0)

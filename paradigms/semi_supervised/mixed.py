@@ -28,9 +28,9 @@ class Mixed:
     A prepared shard has `x` (n, ...), `y` (n,) with -1 for no label, and, where it is known for
     evaluation alone, `truth` (n,). A batch has `rows` of the prepared shard, the labelled ones
     first, `x` and `y` of those, and `u`, the others. One epoch sees each example at least once:
-    those of the kind that fills fewer batches come again, in a new order, until it ends. Where
-    there are no unlabelled ones, training is what it is without this: the batches are the same, and
-    nothing is changed.
+    those of the kind that fills fewer batches come again, in a new order, until it ends. A last
+    unlabelled one that would be by itself joins the batch before. Where there are no unlabelled
+    ones, training is what it is without this: the batches are the same, and nothing is changed.
 
     Args:
         build_model: of the experiment.
@@ -74,7 +74,7 @@ class Mixed:
                 yield _batch(prepared, rows, unlabelled)
             return
         many = self._ratio * batch_size or len(unlabelled)
-        steps = max(math.ceil(len(labelled) / size), math.ceil(len(unlabelled) / many))
+        steps = max(math.ceil(len(labelled) / size), len(_pieces(unlabelled, many)))
         others = _again(unlabelled, many, generator)
         supply = _endless(labelled, min(size, len(labelled)), generator)
         for rows, known in itertools.islice(zip(others, supply, strict=False), steps):
@@ -116,6 +116,16 @@ def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits, labels) if len(labels) else logits.sum() * 0.0
 
 
+def scores_beside(model: nn.Module, inputs: Tensor, others: Tensor) -> Tensor:
+    """What a model makes of inputs (n, ...) by themselves; of a single one beside others (m, ...),
+    for batch normalisation takes no batch of one."""
+    if len(inputs) != 1:
+        said: Tensor = model(inputs)
+        return said
+    together: Tensor = model(torch.cat([inputs, others]))
+    return together[:1]
+
+
 def scores(model: nn.Module, inputs: Tensor, instead: Mapping[str, Tensor] | None = None) -> Tensor:
     """What a model in evaluation mode makes of inputs (n, ...), without gradients; with other
     tensors `instead` of those of their names."""
@@ -133,10 +143,19 @@ def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)]
 
 
+def _pieces(rows: Tensor, size: int) -> list[Tensor]:
+    """So many at a time. One that is left over joins those before it, for batch normalisation takes
+    no batch of one."""
+    pieces = list(rows.split(size))
+    if size > 1 and len(pieces) > 1 and len(pieces[-1]) == 1:
+        pieces[-2:] = [torch.cat(pieces[-2:])]
+    return pieces
+
+
 def _again(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """All of them, so many at a time, over and over, each time in a new order."""
     while True:
-        yield from _shuffled(rows, generator).split(size)
+        yield from _pieces(_shuffled(rows, generator), size)
 
 
 def _endless(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

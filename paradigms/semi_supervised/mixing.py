@@ -10,7 +10,7 @@ from ...data.texts import TEXT
 from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch
-from .mixed import Mixed, labelled_loss
+from .mixed import Mixed, labelled_loss, scores_beside
 from .ramp import ramped
 from .semi import Stand
 
@@ -60,7 +60,7 @@ class MixMatch:
             return labelled_loss(model(batch["x"]), batch["y"])
         views = [self._mixed.weak(batch["u"], generator) for _ in range(self._copies)]
         with torch.no_grad():
-            said = [model(view).softmax(dim=1) for view in views]
+            said = [scores_beside(model, view, batch["x"]).softmax(dim=1) for view in views]
         known = one_hot(batch["y"], self._classes).float()
         guessed = sharpened(torch.stack(said).mean(dim=0), self._temperature)
         inputs = torch.cat([self._mixed.weak(batch["x"], generator), *views])

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import umbel
-from umbel.data.shard import UNLABELLED
+from umbel import registry
+from umbel.data.shard import UNLABELLED, Shard
 from umbel.experiment import Experiment
 from umbel.paradigms.semi_supervised.mixed import Mixed
+from umbel.randomness import torch_seeded
 from umbel.rounds import evaluation
+from umbel.schema import Schema
+from umbel.strategies.local_parts import LocalRun, Plain
+from umbel.training.optimizers import GradientDescent
+from umbel.training.trainer import Effort, Trainer, trainable
 
 
 def prepared(labelled, unlabelled):
@@ -38,6 +45,9 @@ def epoch(labelled, unlabelled, batch_size, ratio, seed=0):
         (100, 300, 0, 4, 1),  # all at once
         (0, 300, 0, 4, 1),
         (20, 1, 6, 2, 4),
+        (20, 41, 6, 2, 4),
+        (4, 41, 20, 2, 1),  # the last by itself is with the forty before
+        (4, 41, 1, 1, 41),  # as asked: one by one
         (1, 1, 6, 2, 1),
     ],
 )
@@ -64,6 +74,39 @@ def test_where_labels_run_out_the_draws_are_those_of_one_pass():
     for number, (batch, rows) in enumerate(zip(found, others, strict=True)):
         known = orders[3 * number : 3 * number + 3]
         assert torch.equal(batch["rows"], torch.cat([known, rows]))
+
+
+METHODS = (
+    "entropy", "fedmatch", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
+    "pseudo-label", "self-training", "svm", "uda",
+)  # fmt: skip
+SCHEMA = Schema("classification", (4,), "float32", classes=("a", "b", "c"))
+
+
+def normalised(schema):
+    return registry.build("model", "mlp", {"hidden": [8], "batch_norm": True}, schema)
+
+
+@pytest.mark.parametrize(("labelled", "unlabelled"), [(30, 41), (0, 41), (20, 1), (1, 1), (1, 40)])
+@pytest.mark.parametrize("name", METHODS)
+def test_no_batch_of_one_goes_through_batch_normalisation(name, labelled, unlabelled):
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(labelled + unlabelled, 4)).astype(np.float32)
+    y = np.array([number % 3 for number in range(labelled)] + [UNLABELLED] * unlabelled)
+    settings = {} if name in ("mixmatch", "svm") else {"ratio": 2}
+    paradigm = registry.build("paradigm", name, settings, normalised)
+    with torch_seeded(1, purpose="model"):
+        model = paradigm.build(SCHEMA)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    examples = paradigm.prepare(Shard("client-0", SCHEMA, {"x": x, "y": y}))
+    trainer = Trainer(paradigm, Plain(), Effort(2, None, 20, None))
+    run = LocalRun(model, {}, {}, {}, 30, examples)
+    descent = GradientDescent(trainable(model), 0.1)
+    with torch_seeded(2, purpose="torch"):
+        trainer.train(examples, run, descent, None, torch.Generator().manual_seed(0))
+    after = model.state_dict()
+    assert all(bool(value.isfinite().all()) for value in after.values())
+    assert any(not torch.equal(after[key], value) for key, value in before.items())
 
 
 def experiment(paradigm, **data):
