@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ...data.shard import TRUTH, UNLABELLED, Shard
 from ..base import MetricSums, Prepared
 from ..supervised import Supervised
 
 
-def with_unlabelled(shard: Shard, inputs: Tensor) -> Prepared:
-    """All of a shard's examples: `x` (n, ...) as a model takes them, `y` (n,) with -1 for no label,
-    and, where it is known for evaluation alone, `truth` (n,)."""
-    prepared = {"x": inputs, "y": torch.tensor(shard.arrays["y"], dtype=torch.int64)}
-    if TRUTH in shard.arrays:
-        prepared[TRUTH] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
-    return prepared
+class Truths:
+    """Makes tensors of shards with all their examples, and holds apart from those what is known of
+    the hidden labels: it counts right pseudo-labels, and nothing that learns is given it."""
+
+    def __init__(self) -> None:
+        self._known = WeakTensorKeyDictionary()
+
+    def prepare(self, shard: Shard, inputs: Tensor) -> Prepared:
+        """All of a shard's examples: `x` (n, ...) as a model takes them, and `y` (n,) with -1 for
+        no label."""
+        labels = torch.tensor(shard.arrays["y"], dtype=torch.int64)
+        if TRUTH in shard.arrays:
+            self._known[labels] = torch.tensor(shard.arrays[TRUTH], dtype=torch.int64)
+        return {"x": inputs, "y": labels}
+
+    def of(self, prepared: Prepared) -> Tensor | None:
+        """The true classes (n,) of the examples of a shard that was prepared here, if known."""
+        found: Tensor | None = self._known.get(prepared["y"])
+        return found
 
 
 def evaluate_labelled(supervised: Supervised, model: nn.Module, prepared: Prepared) -> MetricSums:

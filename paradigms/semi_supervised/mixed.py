@@ -13,24 +13,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from ...data.shard import TRUTH, UNLABELLED, Shard
+from ...data.shard import UNLABELLED, Shard
 from ...data.tensors import to_inputs
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import EVALUATION_BATCH, Supervised
 from .augmentation import Augmentation, Choice, augmentation_of
-from .examples import evaluate_labelled, labelled, pseudo_label_counts, with_unlabelled
+from .examples import Truths, evaluate_labelled, labelled, pseudo_label_counts
 
 
 class Mixed:
     """A shard's labelled and unlabelled examples, in batches that hold some of both.
 
-    A prepared shard has `x` (n, ...), `y` (n,) with -1 for no label, and, where it is known for
-    evaluation alone, `truth` (n,). A batch has `rows` of the prepared shard, the labelled ones
-    first, `x` and `y` of those, and `u`, the others. One epoch sees each example at least once:
-    those of the kind that fills fewer batches come again, in a new order, until it ends. A last
-    unlabelled one that would be by itself joins the batch before. Where there are no unlabelled
-    ones, training is what it is without this: the batches are the same, and nothing is changed.
+    A prepared shard has `x` (n, ...), and `y` (n,) with -1 for no label. A batch has `rows` of the
+    prepared shard, the labelled ones first, `x` and `y` of those, and `u`, the others. One epoch
+    sees each example at least once: those of the kind that fills fewer batches come again, in a new
+    order, until it ends. A last unlabelled one that would be by itself joins the batch before.
+    Where there are no unlabelled ones, training is what it is without this: the batches are the
+    same, and nothing is changed.
 
     Args:
         build_model: of the experiment.
@@ -45,6 +45,8 @@ class Mixed:
         self._ratio, self._choice = ratio, augmentation
         self._encode: Callable[[np.ndarray], Tensor] | None = None
         self.augmentation: Augmentation = augmentation_of(augmentation, None)
+        self._truths = Truths()
+        self._truth: Tensor | None = None
         self._sums: dict[str, Tensor | float] = {}
 
     def build(self, schema: Schema) -> nn.Module:
@@ -57,11 +59,15 @@ class Mixed:
         return list(model.state_dict())
 
     def prepare(self, shard: Shard) -> Prepared:
-        return with_unlabelled(shard, self.inputs(shard.arrays["x"], shard.schema))
+        return self._truths.prepare(shard, self.inputs(shard.arrays["x"], shard.schema))
 
     def inputs(self, x: np.ndarray, schema: Schema) -> Tensor:
         """Stored examples (n, ...) as the model takes them."""
         return to_inputs(x, schema) if self._encode is None else self._encode(x)
+
+    def begin(self, prepared: Prepared) -> None:
+        """Called with a client's examples before its first step of a round."""
+        self._truth = self._truths.of(prepared)
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
@@ -99,7 +105,10 @@ class Mixed:
     def count(self, chosen: Tensor, labels: Tensor, batch: Batch) -> None:
         """Note which of a batch's unlabelled examples (n,) were learnt from, and as what."""
         self._add("unlabelled_count", float(len(chosen)))
-        for name, count in pseudo_label_counts(chosen, labels, batch.get(TRUTH)).items():
+        truth = self._truth
+        if truth is not None:
+            truth = truth[batch["rows"][len(batch["x"]) :]]
+        for name, count in pseudo_label_counts(chosen, labels, truth).items():
             self._add(name, count)
 
     def counted(self) -> MetricSums:
@@ -169,12 +178,9 @@ def _endless(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Te
 
 
 def _batch(prepared: Prepared, labelled: Tensor, unlabelled: Tensor) -> dict[str, Any]:
-    batch = {
+    return {
         "rows": torch.cat([labelled, unlabelled]),
         "x": prepared["x"][labelled],
         "y": prepared["y"][labelled],
         "u": prepared["x"][unlabelled],
     }
-    if TRUTH in prepared:
-        batch[TRUTH] = prepared[TRUTH][unlabelled]
-    return batch

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ...data.shard import TRUTH, UNLABELLED
+from ...data.shard import UNLABELLED
 from ...schema import Schema
 from ...tensors import Tensors, difference
 from ..base import LocalRequest, LocalResult, MetricSums, Prepared
@@ -88,7 +88,7 @@ class OverGraphs(Summed):
         found = self._spread(anchors, graph, labels)
         boundary, degrees = anchors.labels.numpy(), _degrees(model)
         reached = graph.at_anchors(found, self._rule, boundary, degrees)
-        metrics |= _counted(torch.tensor(found), prepared)
+        metrics |= _counted(torch.tensor(found), prepared, self._truths.of(prepared))
         return LocalResult(len(own), metrics, {REACHED: torch.tensor(reached)})
 
     def spread(self, model: nn.Module, prepared: Prepared) -> Tensor:
@@ -238,11 +238,11 @@ def _degrees(model: nn.Module) -> Numbers:
     return found
 
 
-def _counted(found: Tensor, prepared: Prepared) -> MetricSums:
+def _counted(found: Tensor, prepared: Prepared, truth: Tensor | None) -> MetricSums:
     """Of how many examples without a label one was found and, where the truth is known, how many
     of these were right."""
     hidden = prepared["y"] == UNLABELLED
     reached = hidden & found.any(dim=1)
-    counts = pseudo_label_counts(reached, found.argmax(dim=1), prepared.get(TRUTH))
+    counts = pseudo_label_counts(reached, found.argmax(dim=1), truth)
     told = {name: float(count) for name, count in counts.items()}
     return {"unlabelled_count": float(hidden.sum()), **told}

@@ -114,6 +114,7 @@ class SemiSupervised:
         return StoodIn(model, self.stand_in.removesuffix(".")) if self.stand_in else model
 
     def begin(self, model: nn.Module, prepared: Prepared, round: int) -> None:
+        self._mixed.begin(prepared)
         self._stand = Stand(model, round, prepared, self._peers)
         self._method.begin(self._stand)
 

@@ -16,7 +16,7 @@ from ...schema import Schema, without_labels
 from ...tensors import Tensors
 from ..base import Batch, MetricSums, Prepared
 from ..supervised import Supervised
-from .examples import evaluate_labelled, labelled, with_unlabelled
+from .examples import Truths, evaluate_labelled, labelled
 
 PROGRESS = "progress"
 """The part of a model that says how far it is made; none of the result."""
@@ -63,19 +63,19 @@ class NoDescent:
 class Summed(NoDescent):
     """A shard with all its examples.
 
-    A prepared shard has `x` (n, ...) as a model takes it, `y` (n,) with -1 for no label, and, where
-    it is known for evaluation alone, `truth` (n,).
+    A prepared shard has `x` (n, ...) as a model takes it, and `y` (n,) with -1 for no label.
     """
 
     def __init__(self, models: Models) -> None:
         self._models = models
         self._supervised = Supervised(models)
+        self._truths = Truths()
 
     def is_helper(self, name: str) -> bool:
         return name.startswith(f"{PROGRESS}.")
 
     def prepare(self, shard: Shard) -> Prepared:
-        return with_unlabelled(shard, to_inputs(shard.arrays["x"], shard.schema))
+        return self._truths.prepare(shard, to_inputs(shard.arrays["x"], shard.schema))
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return evaluate_labelled(self._supervised, model, prepared)

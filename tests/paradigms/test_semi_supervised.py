@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 import umbel
 from umbel import registry
 from umbel.data import load_dataset, make_shards, server_examples
-from umbel.data.shard import TRUTH, UNLABELLED
+from umbel.data.shard import TRUTH, UNLABELLED, Shard
 from umbel.data.tensors import to_inputs
 from umbel.errors import BadInput
 from umbel.experiment import Experiment, load
@@ -67,12 +67,17 @@ class Scores(nn.Module):
 X = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 Y = torch.tensor([0, 2])
 U = torch.tensor([[4.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.0, 5.0, 0.0]])
-BATCH = {"rows": torch.arange(5), "x": X, "y": Y, "u": U, TRUTH: torch.tensor([0, 1, 2])}
+BATCH = {"rows": torch.arange(5), "x": X, "y": Y, "u": U}
 PREPARED = {"x": torch.cat([X, U]), "y": torch.cat([Y, torch.full((3,), UNLABELLED)])}
 
 
 def mixed():
-    return Mixed(lambda schema: Scores(), ratio=1, augmentation="none")
+    """Of whose unlabelled examples the true classes are 0, 1 and 2."""
+    sharing = Mixed(lambda schema: Scores(), ratio=1, augmentation="none")
+    arrays = {name: tensor.numpy() for name, tensor in PREPARED.items()}
+    shard = Shard("client-0", SCHEMA, {**arrays, TRUTH: np.array([0, 2, 0, 1, 2])})
+    sharing.begin(sharing.prepare(shard))
+    return sharing
 
 
 def stand(round=1, method=None):
