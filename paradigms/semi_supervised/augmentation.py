@@ -27,7 +27,7 @@ Choice: TypeAlias = str | Mapping[str, Any]
 """A name, or a table of a name and its settings."""
 
 
-class Augmentation(Protocol):
+class Changes(Protocol):
     """Two ways to change inputs (n, ...) into others of the same shape and class."""
 
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor: ...
@@ -35,10 +35,18 @@ class Augmentation(Protocol):
     def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor: ...
 
 
+class Augmentation(Protocol):
+    """How examples are changed, before a client's are known."""
+
+    def fitted(self, inputs: Tensor) -> Changes:
+        """The changes for a client with these inputs (n, ...)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Vectors:
-    """Tables: normal noise, in units of each feature's standard deviation in the batch, and in the
-    strong way features that are hidden by their mean.
+    """Tables: normal noise, in units of each feature's standard deviation over the client's
+    examples, and in the strong way features that are hidden by their mean.
 
     Args:
         noise: the weak noise's standard deviation, >= 0; the strong one's is four times that.
@@ -52,13 +60,31 @@ class Vectors:
         _check("noise", self.noise, 0, None)
         _check("dropout", self.dropout, 0, 1)
 
+    def fitted(self, inputs: Tensor) -> Changes:
+        mean = inputs.mean(dim=0, keepdim=True)
+        # Not by `std`, which warns of a client without examples.
+        deviation = (inputs - mean).square().mean(dim=0, keepdim=True).sqrt()
+        return _Noise(self, mean, deviation)
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Those of `Vectors`, with each feature's mean and standard deviation, (1, ...)."""
+
+    settings: Vectors
+    mean: Tensor
+    deviation: Tensor
+
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        return inputs + _like(inputs, generator) * _spread(inputs) * self.noise
+        return self._noisy(inputs, self.settings.noise, generator)
 
     def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        noisy = inputs + _like(inputs, generator) * _spread(inputs) * (4 * self.noise)
-        hidden = torch.rand(inputs.shape, generator=generator) < self.dropout
-        return torch.where(hidden, inputs.mean(dim=0, keepdim=True), noisy)
+        noisy = self._noisy(inputs, 4 * self.settings.noise, generator)
+        hidden = torch.rand(inputs.shape, generator=generator) < self.settings.dropout
+        return torch.where(hidden, self.mean, noisy)
+
+    def _noisy(self, inputs: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+        return inputs + torch.randn(inputs.shape, generator=generator) * self.deviation * noise
 
 
 @dataclass(frozen=True)
@@ -77,6 +103,9 @@ class Tokens:
         _check("weak_dropout", self.weak_dropout, 0, 1)
         _check("strong_dropout", self.strong_dropout, 0, 1)
 
+    def fitted(self, inputs: Tensor) -> Changes:
+        return self
+
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         return _without(inputs, self.weak_dropout, generator)
 
@@ -87,6 +116,9 @@ class Tokens:
 @dataclass(frozen=True)
 class Unchanged:
     """Examples as they are, in both ways."""
+
+    def fitted(self, inputs: Tensor) -> Changes:
+        return self
 
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         return inputs
@@ -147,15 +179,6 @@ def _check(name: str, value: float, least: float, below: float | None) -> None:
     if not (least <= value and (below is None or value < below)):
         bound = f"[{least}, {below})" if below is not None else f"at least {least}"
         raise ValueError(f"{name}: {value:g} is not {'in ' if below is not None else ''}{bound}")
-
-
-def _like(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(inputs.shape, generator=generator)
-
-
-def _spread(inputs: Tensor) -> Tensor:
-    """Each feature's standard deviation in the batch, (1, ...)."""
-    return inputs.std(dim=0, keepdim=True, correction=0)
 
 
 def _without(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from ...data.tensors import to_inputs
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import EVALUATION_BATCH, Supervised
-from .augmentation import Augmentation, Choice, augmentation_of
+from .augmentation import Augmentation, Changes, Choice, Unchanged, augmentation_of
 from .examples import Truths, evaluate_labelled, labelled, pseudo_label_counts
 
 
@@ -45,6 +45,7 @@ class Mixed:
         self._ratio, self._choice = ratio, augmentation
         self._encode: Callable[[np.ndarray], Tensor] | None = None
         self.augmentation: Augmentation = augmentation_of(augmentation, None)
+        self._changes: Changes = Unchanged()
         self._truths = Truths()
         self._truth: Tensor | None = None
         self._sums: dict[str, Tensor | float] = {}
@@ -68,6 +69,7 @@ class Mixed:
     def begin(self, prepared: Prepared) -> None:
         """Called with a client's examples before its first step of a round."""
         self._truth = self._truths.of(prepared)
+        self._changes = self.augmentation.fitted(prepared["x"])
 
     def batches(
         self, prepared: Prepared, batch_size: int, generator: torch.Generator
@@ -96,11 +98,11 @@ class Mixed:
 
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Inputs (n, ...), weakly changed."""
-        return self.augmentation.weak(inputs, generator) if len(inputs) else inputs
+        return self._changes.weak(inputs, generator) if len(inputs) else inputs
 
     def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Inputs (n, ...), strongly changed."""
-        return self.augmentation.strong(inputs, generator) if len(inputs) else inputs
+        return self._changes.strong(inputs, generator) if len(inputs) else inputs
 
     def count(self, chosen: Tensor, labels: Tensor, batch: Batch) -> None:
         """Note which of a batch's unlabelled examples (n,) were learnt from, and as what."""

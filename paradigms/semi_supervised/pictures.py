@@ -47,6 +47,10 @@ class Pictures:
         if not 0 <= self.cutout <= 1:
             raise ValueError(f"cutout: {self.cutout:g} is not in [0, 1]")
 
+    def fitted(self, inputs: Tensor) -> Pictures:
+        """The same for every client's images."""
+        return self
+
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         return _warped(inputs, self._moved(len(inputs), generator))
 
