@@ -41,6 +41,8 @@ class MixMatch:
                 raise ValueError(f"{name}: {value:g} is not above 0")
         if not weight >= 0:
             raise ValueError(f"weight: {weight:g} is less than 0")
+        if ramp < 0:
+            raise ValueError(f"ramp: {ramp} is less than 0")
         self._mixed = mixed
         self._copies, self._temperature, self._alpha = copies, temperature, alpha
         self._weight, self._ramp = weight, ramp
