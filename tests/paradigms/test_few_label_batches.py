@@ -78,7 +78,7 @@ def test_where_labels_run_out_the_draws_are_those_of_one_pass():
 
 METHODS = (
     "entropy", "fedmatch", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
-    "pseudo-label", "self-training", "svm", "uda",
+    "pseudo-label", "rscfed", "self-training", "svm", "uda",
 )  # fmt: skip
 SCHEMA = Schema("classification", (4,), "float32", classes=("a", "b", "c"))
 
