@@ -92,6 +92,18 @@ def test_nobody_is_late_while_others_take_their_turns():
     assert {reply.outcome for reply in found.values()} == {"ok"}
 
 
+def test_a_simulated_client_that_answers_is_not_late():
+    app = ClientApp()
+
+    @app.query()
+    def answer(message, context):
+        time.sleep(0.6)
+        return Message(message.content, reply_to=message)
+
+    with InProcessGrid(lambda: app, population=1) as grid:
+        assert outcomes(grid, deadline=0.3, nodes=[1])[1].outcome == "ok"
+
+
 def test_what_nobody_waits_for_any_more_is_forgotten(grid):
     replies = exchange(grid, dict.fromkeys(range(1, 6), RECORD), "query", "0", 30.0)
     next(replies)
