@@ -57,20 +57,27 @@ def with_labels(experiment: Experiment) -> frozenset[int] | None:
     return frozenset(generator.permutation(data.clients)[:count].tolist())
 
 
-def labelled_rows(experiment: Experiment, dataset: Dataset) -> np.ndarray | None:
-    """The rows of the training part that keep their labels, ascending, by `data.labels`: as many of
-    each class, so far as it has them; None where it is not given.
+def labelled_rows(
+    experiment: Experiment, dataset: Dataset, count: int, trained: np.ndarray | None = None
+) -> np.ndarray:
+    """The `count` rows of the training part that keep their labels, ascending: as many of each
+    class, so far as it has them.
 
-    Raises BadInput where there are fewer labels.
+    `trained` (n,) says of which rows labels would be of use, those that some client trains on;
+    None for all. Raises BadInput where there are fewer labels.
     """
-    count, labels = experiment.data.labels, dataset.train["y"]
-    if count is None:
-        return None
+    labels = dataset.train["y"]
     if ROLE in dataset.train:
         labels = np.where(dataset.train[ROLE] == TRAIN, labels, UNLABELLED)
+    if trained is not None:
+        labels = np.where(trained, labels, UNLABELLED)
     known = int((labels != UNLABELLED).sum())
     if count > known:
-        raise BadInput(f"data.labels: {count} is more than the {known} labels of {dataset.name}")
+        which = "" if trained is None else " that clients train on"
+        raise BadInput(
+            f"data.labels: {count} is more than the {known} labels of {dataset.name}{which}; "
+            "set fewer"
+        )
     generator = numpy_generator(experiment.experiment.seed, purpose="labels")
     by_class = [
         generator.permutation(np.flatnonzero(labels == code))

@@ -13,6 +13,7 @@ from .shard import UNLABELLED, Dataset, divided_rows
 
 if TYPE_CHECKING:
     from ..experiment import Experiment
+    from ..sections import DataSection
     from .sharding import PartitionedShards
 
 LABELLED, LINKED = "labelled examples", "edges"
@@ -47,8 +48,25 @@ def check_learnable(experiment: Experiment, shards: PartitionedShards) -> None:
         return
     if not _any_label(shards):
         if hides and _known(train).any():
-            raise BadInput("data.labelled: no client has a label; raise it, or set data.labels")
+            raise BadInput(_hidden(data, name))
         raise BadInput(_lacking(shards.dataset, LABELLED, name))
+
+
+def _hidden(data: DataSection, paradigm: str) -> str:
+    """What to tell where labels that there are were hidden from all clients."""
+    if data.labels_at == "server":
+        return unlearnable(paradigm)
+    key = "labelled_clients" if data.labelled > 0 else "labelled"
+    return f"data.{key}: no client has a label; raise it, or set data.labels in its place"
+
+
+def unlearnable(paradigm: str) -> str:
+    """What to tell of a paradigm that learns from labels alone, where the server has them all."""
+    return (
+        f"paradigm.name: {paradigm} learns from labels, and clients have none: the server has all "
+        "(data.labels_at); take one that learns without, such as semifl or fixmatch, or labels_at "
+        '= "clients"'
+    )
 
 
 def _lacking(dataset: Dataset, what: str, paradigm: str) -> str:

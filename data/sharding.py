@@ -73,18 +73,32 @@ class PartitionedShards:
             found[rows] = labels
         return found
 
+    def trained(self) -> np.ndarray:
+        """Which examples of the data set's training part (n,) some client trains on."""
+        found = np.zeros(len(self.dataset.train["y"]), np.bool_)
+        for index in range(len(self)):
+            chosen = self.partition(index)
+            found[chosen[self._rows(index, chosen)]] = True
+            if found.all():  # Of a large population that draws them again, most tell nothing new.
+                break
+        return found
+
+    def _rows(self, index: int, chosen: Indices) -> list[int]:
+        """Which of a client's examples it trains on."""
+        train = self.dataset.train
+        own = {key: train[key][chosen] for key in ("y", ROLE) if key in train}
+        return divided_rows(own, self.held_out, self.seed, self.name(index))[0]
+
     def _shown(self, index: int, chosen: Indices) -> tuple[list[int], Indices]:
         """A client's training rows and the labels it has for them. What it holds out keeps its
         labels: it is for evaluation only."""
-        name = self.name(index)
-        train = self.dataset.train
-        own = {key: train[key][chosen] for key in ("y", ROLE) if key in train}
-        rows, _ = divided_rows(own, self.held_out, self.seed, name)
-        truth = own["y"]
+        rows = self._rows(index, chosen)
+        places = chosen[rows]
+        truth = self.dataset.train["y"][places]
         if not self.hiding.hides:
-            return rows, truth[rows]
-        rng = numpy_generator(self.seed, purpose="labelled", client=name)
-        return rows, self.hiding.kept(index, truth[rows], chosen[rows], rng)
+            return rows, truth
+        rng = numpy_generator(self.seed, purpose="labelled", client=self.name(index))
+        return rows, self.hiding.kept(index, truth, places, rng)
 
 
 def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> PartitionedShards:
@@ -96,9 +110,14 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
     data, seed = experiment.data, experiment.experiment.seed
     if dataset is None:
         dataset = load_dataset(data.source, label=data.label)
-    rows = labelled_rows(experiment, dataset)
-    if rows is not None and data.labels_at == "server":
-        dataset, rows = without(dataset, rows), rows[:0]
+    hides = data.labels is not None or data.labelled < 1 or data.labelled_clients < 1
+    if hides and TARGET in dataset.train:
+        raise BadInput(
+            f"data.labelled: labels are hidden by class, and {dataset.name} has numbers; leave out "
+            "labelled, labelled_clients and labels"
+        )
+    if data.labels is not None and data.labels_at == "server":
+        dataset = without(dataset, labelled_rows(experiment, dataset, data.labels))
     labels = dataset.train["y"]
     classes = len(dataset.schema.classes)
     outside = np.flatnonzero((labels < UNLABELLED) | (labels >= classes))
@@ -106,12 +125,6 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
         raise BadInput(
             f"data.source: {dataset.name}: row {outside[0] + 1}: label {labels[outside[0]]} is "
             f"outside the {classes} classes; valid: 0 to {classes - 1}, or -1 for no label"
-        )
-    hiding = Hiding(data.labelled, rows, with_labels(experiment))
-    if hiding.hides and TARGET in dataset.train:
-        raise BadInput(
-            f"data.labelled: labels are hidden by class, and {dataset.name} has numbers; leave out "
-            "labelled and labelled_clients"
         )
     pool = Pool(
         labels=labels,
@@ -125,14 +138,24 @@ def make_shards(experiment: Experiment, dataset: Dataset | None = None) -> Parti
     partition: Partition = registry.build(
         "partitioner", data.partition.name, data.partition.parameters, pool
     )
-    return PartitionedShards(
+    shards = PartitionedShards(
         dataset=dataset,
         partition=partition,
         clients=data.clients,
         seed=seed,
-        hiding=hiding,
         held_out=data.held_out,
     )
+    return replace(shards, hiding=_hiding(experiment, shards))
+
+
+def _hiding(experiment: Experiment, shards: PartitionedShards) -> Hiding:
+    """Which labels the clients keep."""
+    data, rows = experiment.data, None
+    if data.labels is not None and data.labels_at == "server":
+        rows = np.zeros(0, np.int64)
+    elif data.labels is not None:
+        rows = labelled_rows(experiment, shards.dataset, data.labels, shards.trained())
+    return Hiding(data.labelled, rows, with_labels(experiment))
 
 
 def central_test(
@@ -164,11 +187,11 @@ def server_examples(experiment: Experiment, dataset: Dataset) -> tuple[Shard | N
     the training part. Raises BadInput where the test set does not hold more, or where the
     source's examples are unlike the clients'.
     """
-    own = experiment.data.server
-    rows = labelled_rows(experiment, dataset) if experiment.data.labels_at == "server" else None
+    data, own = experiment.data, experiment.data.server
     found = central_test(experiment, dataset)
     test = None if found is None else Shard("server", *found)
-    if rows is not None:
+    if data.labels is not None and data.labels_at == "server":
+        rows = labelled_rows(experiment, dataset, data.labels)
         return test, _rows(Shard("server", dataset.schema, dataset.train), rows)
     if own is None:
         return test, None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from umbel.data import UNLABELLED, Dataset, central_test, load_dataset, make_shards
 from umbel.data.hiding import keep_labels
+from umbel.data.rows import TARGET
 from umbel.data.shard import held_out_rows
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
@@ -123,3 +124,48 @@ def test_what_a_client_holds_out_keeps_its_labels(
         train, held = held_out_rows(len(shard), 0.25, 0, shard.client)
         assert (shard.arrays["y"][held] != UNLABELLED).all()
         assert (shard.arrays["y"][train] != UNLABELLED).sum() == round(0.1 * len(train))
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "linear"])
+@pytest.mark.parametrize(("count", "each"), [(400, 40), (100, 10), (20, 2)])
+def test_labels_in_all_are_shown_to_clients_that_train_on_them(
+    make_experiment: MakeExperiment, partition: str, count: int, each: int
+) -> None:
+    """None is spent on what a client holds out."""
+    told = make_experiment(partition, source="digits", clients=5, labels=count, held_out=0.2)
+    source = make_shards(told)
+    shown = np.concatenate([source.labels(k) for k in range(5)])
+    assert np.bincount(shown[shown != UNLABELLED]).tolist() == [each] * 10
+    for index in range(5):
+        shard = source.shard(index)
+        train, held = held_out_rows(len(shard), 0.2, 0, shard.client)
+        assert np.array_equal(shard.arrays["y"][train], source.labels(index))
+        assert (shard.arrays["y"][held] != UNLABELLED).all()
+
+
+def test_labels_go_where_a_class_has_them(
+    make_experiment: MakeExperiment, make_blobs: Callable[..., Dataset]
+) -> None:
+    """One client, which holds out 10 of 50: of class 1 it has at most 3 to train on."""
+    blobs = make_blobs(np.array([0] * 47 + [1] * 3), classes=2)
+    source = make_shards(make_experiment(clients=1, labels=20, held_out=0.2), blobs)
+    train, _ = held_out_rows(50, 0.2, 0, "client-0")
+    rare = int((blobs.train["y"][source.partition(0)][train] == 1).sum())
+    shown = source.labels(0)
+    assert np.bincount(shown[shown != UNLABELLED]).tolist() == [20 - rare, rare]
+
+
+def test_a_large_population_that_draws_again_is_not_gone_through(
+    make_experiment: MakeExperiment,
+) -> None:
+    source = make_shards(make_experiment("bootstrap", source="digits", clients=10**9, labels=30))
+    assert source.hiding.rows is not None and len(source.hiding.rows) == 30
+
+
+def test_numbers_have_no_labels_to_hide(
+    make_experiment: MakeExperiment, make_blobs: Callable[..., Dataset]
+) -> None:
+    blobs = make_blobs(np.full(8, UNLABELLED), classes=1)
+    numbers = dataclasses.replace(blobs, train={**blobs.train, TARGET: np.ones(8, np.float32)})
+    with pytest.raises(BadInput, match="labels are hidden by class, .* and labels"):
+        make_shards(make_experiment(clients=2, labels=4), numbers)

@@ -400,7 +400,11 @@ def test_labels_in_all_are_even_by_class():
         (["paradigm.augmentation={name='image', shift=2.0}"], r"shift: 2 is not in \[0, 1\)"),
         (["paradigm.augmentation=text"], "text is for other examples; these take image"),
         (["paradigm.augmentation=vector"], "vector is for other examples; these take image"),
-        (["data.labels=5000"], "data.labels: 5000 is more than the 1797 labels of digits"),
+        (["data.labels=5000"], "5000 is more than the 1437 labels of digits that clients train on"),
+        (
+            ["data.labels_at=server", "paradigm=supervised", "strategy=semifl"],
+            "supervised learns from labels, and clients have none: the server has all",
+        ),
         (["data.labelled=0.5"], "labels: in place of labelled"),
         (["data.labels_at=server"], "the server has all labels .data.labels_at.; take semifl"),
         (["paradigm.name=svm", "paradigm.margin=-1.0"], "margin: -1 is less than 0"),
@@ -452,4 +456,16 @@ def test_features_that_are_no_numbers_are_counted(tmp_path):
     np.savez(tmp_path / "table.npz", x=x, y=np.arange(60) % 2)
     told = experiment("fixmatch", clients=1, data={"source": str(tmp_path / "table.npz")})
     with pytest.raises(BadInput, match="row 4, and 1 more: holds a value that is missing or not"):
+        umbel.simulate(told, out=tmp_path / "run")
+
+
+def test_labels_that_no_drawn_client_has_are_refused(tmp_path):
+    """One of three owners has labels, and another is drawn to keep its own."""
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 2
+    owners = np.repeat(["a", "b", "c"], 20)
+    np.savez(tmp_path / "d.npz", x=x, y=np.where(owners == "a", y, UNLABELLED), groups=owners)
+    data = {"source": str(tmp_path / "d.npz"), "partition": "natural", "labels": None}
+    told = experiment("fixmatch", data=data | {"labelled_clients": 0.34})
+    with pytest.raises(BadInput, match="data.labelled_clients: no client has a label; raise it, "):
         umbel.simulate(told, out=tmp_path / "run")
