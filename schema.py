@@ -69,9 +69,11 @@ class Schema:
         ]
 
 
-def without_labels(classes: Sequence[str], labelled: Collection[int]) -> str:
+def without_labels(
+    classes: Sequence[str], labelled: Collection[int], who: str = "no client has"
+) -> str:
     """What to tell of classes of which nobody has a label, given the codes of those of which
-    somebody has; empty where there are none such.
+    somebody has; empty where there are none such. `who` says whose labels were looked at.
 
     >>> without_labels(["cat", "dog"], {0})
     'no client has a label of dog, so it is never learnt'
@@ -81,4 +83,4 @@ def without_labels(classes: Sequence[str], labelled: Collection[int]) -> str:
         return ""
     shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
     which = "it is" if len(lacking) == 1 else "they are"
-    return f"no client has a label of {shown}, so {which} never learnt"
+    return f"{who} a label of {shown}, so {which} never learnt"

@@ -78,6 +78,7 @@ class Clustered:
         # What it remembers is of clients' positions: nothing of a model (`unclusterable`).
         self._lead = Composed(strategy, seed)
         self.streams, self.at_client = self._lead.streams, self._lead.at_client
+        self.asks_server = self._lead.asks_server
         self._trained: frozenset[str] = frozenset()
         self._members = Membership(self._rule.length)
         self._models: dict[int, Tensors] = {}

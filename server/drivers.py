@@ -54,6 +54,8 @@ class Driver(Protocol):
     streams: bool
     at_client: bool
     """Whether clients must build the strategy too, for what of it lives there."""
+    asks_server: bool
+    """Whether what becomes of the model depends on the server's own examples."""
     takes_more: bool
     """Whether a round's model may have more tensors than the one before it."""
 
@@ -136,12 +138,13 @@ class Composed:
         self._updates = 0
         self.streams = strategy.combine.streams
         self.at_client = not strategy.client_side.plain
+        self.asks_server = isinstance(strategy.combine, AsksServer)
         self.takes_more = True
 
     def meet(self, model: nn.Module, server: ServerSide | None) -> None:
         self._module, self._server = model, server
         self._trained = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
-        if isinstance(self._strategy.combine, AsksServer) and server is None:
+        if self.asks_server and server is None:
             raise BadInput(
                 f"strategy.name: {self._strategy.name} needs examples of the server's own; set "
                 "data.server"

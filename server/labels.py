@@ -1,8 +1,12 @@
-"""Classes of which no client has a label, by what the clients told before round 1."""
+"""Classes of which nobody has a label, by what the clients told before round 1."""
 
 from __future__ import annotations
 
-from ..data.learnable import LABELLED, LINKED
+import numpy as np
+
+from ..data.learnable import LABELLED, LINKED, unlearnable
+from ..data.rows import COUNTS
+from ..data.shard import UNLABELLED, Shard, labelled_classes
 from ..errors import BadInput
 from ..experiment import Experiment
 from ..messages import EDGE_COUNT
@@ -12,9 +16,11 @@ from ..schema import without_labels
 from .population import Population
 
 
-def lacking_labels(experiment: Experiment, paradigm: Paradigm, population: Population) -> str:
-    """What to tell of them; empty where there are none, where the server alone has labels, where
-    what is learnt is no label, or where some client did not tell.
+def lacking_labels(
+    experiment: Experiment, paradigm: Paradigm, population: Population, own: Shard | None
+) -> str:
+    """What to tell of them; empty where there are none, where what is learnt is no label, or where
+    some client did not tell. `own` are examples of the server's from which the model learns, too.
 
     Raises BadInput where a paradigm learns from labels, alone or beside others, or from edges, and
     nobody has one.
@@ -22,23 +28,33 @@ def lacking_labels(experiment: Experiment, paradigm: Paradigm, population: Popul
     data, schema, labelled = experiment.data, population.schema, population.labelled
     if isinstance(paradigm, LearnsFrom) and paradigm.learns_from == LINKED:
         _check_edges(experiment, population)
-    if data.labels_at == "server" or isinstance(paradigm, Divides):
+    if isinstance(paradigm, Divides) or schema is None or labelled is None:
         return ""
-    if schema is None or labelled is None:
-        return ""
+    taught = frozenset[int]() if own is None else _codes(own)
     name = experiment.paradigm.name
     if schema.task.endswith("classification") and not labelled:
         if isinstance(paradigm, LearnsFrom) and paradigm.learns_from == LABELLED:
+            if data.labels_at == "server":
+                raise BadInput(unlearnable(name))
             raise BadInput(
                 f"paradigm.name: {name} learns from labels, and no client has one to train on; "
                 "label some examples"
             )
-        if name in SEMI_SUPERVISED and not data.server_has_examples:
+        if name in SEMI_SUPERVISED and not taught:
             raise BadInput(
                 f"paradigm.name: {name} learns from labels, too, and no client has one; label "
-                "some examples, or give the server some (data.server)"
+                "some examples, or give the server some (data.server) with strategy semifl"
             )
-    return without_labels(schema.classes, labelled)
+    who = "no client has" if own is None else "neither a client nor the server has"
+    return without_labels(schema.classes, labelled | taught, who)
+
+
+def _codes(own: Shard) -> frozenset[int]:
+    """The classes of which the server's examples have labels."""
+    if COUNTS not in own.arrays:
+        return frozenset(labelled_classes(own, 0.0, 0))
+    found = np.unique(own.arrays["y"][own.arrays[COUNTS]])
+    return frozenset(found.tolist()) - {UNLABELLED}
 
 
 def _check_edges(experiment: Experiment, population: Population) -> None:

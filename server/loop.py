@@ -101,7 +101,9 @@ class _Run:
                 "and with this paradigm.train more travel later"
             )
         self._statistics: Tensors = {}
-        self._lacking = lacking_labels(experiment, self._paradigm, population)
+        self._lacking = lacking_labels(
+            experiment, self._paradigm, population, own if setting.driver.asks_server else None
+        )
         if self._lacking:
             setting.observer.note(self._lacking)
         self._sums = sums_of(self._paradigm, module, experiment.experiment.rounds, self._note)

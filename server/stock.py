@@ -51,6 +51,7 @@ class Stock:
 
     streams = False
     at_client = False
+    asks_server = False
     takes_more = False
 
     def __init__(self, strategy: FlowerStrategy, seed: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -434,20 +433,58 @@ def test_nothing_to_learn_from_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_that_nobody_has_a_label_of_is_named(tmp_path):
-    class Notes(Silent):
-        said: ClassVar[list[str]] = []
+class Notes(Silent):
+    """Keeps what a run tells of classes without a label."""
 
-        def note(self, text):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        if "a label of" in text:
             self.said.append(text)
 
-    umbel.simulate(
-        experiment("fixmatch", rounds=1, data={"labels": 4, "held_out": 0.0}),
-        out=tmp_path / "run",
-        observer=Notes(),
-    )
-    [warning] = [text for text in Notes.said if "no client has a label of" in text]
-    assert warning.count(",") >= 4 and "and 1 more, so they are never" in warning
+
+def test_a_class_that_nobody_has_a_label_of_is_named(tmp_path):
+    told = experiment("fixmatch", rounds=1, data={"labels": 4, "held_out": 0.0})
+    umbel.simulate(told, out=tmp_path / "run", observer=(notes := Notes()))
+    [warning] = notes.said
+    assert warning.startswith("no client has a label of ") and warning.count(",") >= 4
+    assert warning.endswith("and 1 more, so they are never learnt")
+
+
+def test_a_class_that_a_server_with_all_labels_lacks_is_named(tmp_path):
+    data = {"labels": 4, "labels_at": "server"}
+    told = experiment("semifl", rounds=1, data=data, strategy="semifl")
+    umbel.simulate(told, out=tmp_path / "run", observer=(notes := Notes()))
+    own = server_examples(told, load_dataset("digits"))[1]
+    lacking = [code for code in range(10) if code not in own.arrays["y"]]
+    shown = ", ".join(map(str, lacking[:5]))
+    assert notes.said == [
+        f"neither a client nor the server has a label of {shown} and 1 more, so they are never "
+        "learnt"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "known", "said"),
+    [
+        ("semifl", range(10), []),
+        ("semifl", range(9), ["neither a client nor the server has a label of 9, so it is never"]),
+        ("fedavg", range(10), ["no client has a label of 9, so it is never"]),
+    ],
+    ids=["taught", "lacking", "not asked"],
+)
+def test_what_a_server_teaches_is_not_said_to_be_lacking(tmp_path, strategy, known, said):
+    """No client has a label of class 9, and the server may."""
+    digits = load_dataset("digits").train
+    own = np.isin(digits["y"], known)
+    np.savez(tmp_path / "own.npz", x=digits["x"][own], y=digits["y"][own], classes=range(10))
+    shown = np.where((digits["y"] == 9) | (np.arange(1797) > 900), UNLABELLED, digits["y"])
+    np.savez(tmp_path / "few.npz", x=digits["x"], y=shown, classes=range(10))
+    data = {"source": str(tmp_path / "few.npz"), "server": str(tmp_path / "own.npz")}
+    told = experiment("fixmatch", rounds=1, data={"labels": None, **data}, strategy=strategy)
+    umbel.simulate(told, out=tmp_path / "run", observer=(notes := Notes()))
+    assert [text.removesuffix(" learnt") for text in notes.said] == said
 
 
 def test_features_that_are_no_numbers_are_counted(tmp_path):

@@ -172,8 +172,11 @@ def test_classes_without_a_label_are_named_where_all_clients_tell(bench, policie
         ("supervised", "supervised learns from labels, and no client has one to train on; label"),
     ],
 )
-def test_no_label_anywhere_is_refused(bench, paradigm, said):
-    clients = bench.clients(bench.experiment(data=LABELLED, paradigm={"name": paradigm}))
+@pytest.mark.parametrize("server", [None, "digits"])
+def test_no_label_anywhere_is_refused(bench, paradigm, said, server):
+    """Also where the server has some, and the strategy does not learn from them."""
+    data = LABELLED | ({} if server is None else {"server": server})
+    clients = bench.clients(bench.experiment(data=data, paradigm={"name": paradigm}))
     honest = clients.app
 
     def answered(message, context):
