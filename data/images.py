@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 OPTIONS = ("size", "mode")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-UNLABELLED_FOLDER = "unlabelled"
-"""Images in a subfolder of this name are examples without a label."""
+UNLABELLED_FOLDERS = frozenset({"unlabelled", "unlabeled"})
+"""Images in subfolders of these names, however cased, are examples without a label."""
 
 _MODES = {"grey": "L", "colour": "RGB"}
 
@@ -59,7 +59,7 @@ def read_image_folder(folder: Path, rules: ImageRules) -> Part:
     BadInput naming the first image that cannot be read or differs from the others.
     """
     files = [
-        (file, "" if classed.name == UNLABELLED_FOLDER else classed.name)
+        (file, "" if classed.name.casefold() in UNLABELLED_FOLDERS else classed.name)
         for classed in class_folders(folder)
         for file in _images_in(classed)
     ]

@@ -37,6 +37,16 @@ def test_grey_pictures_in_the_order_of_their_names(folder: Path) -> None:
     assert dataset.train["y"].tolist() == [0, 0, 1, -1]
 
 
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "UNLABELED"])
+def test_no_label_by_either_spelling(folder: Path, name: str) -> None:
+    """Beside the other one, too."""
+    picture(folder / name / "4.png", value=4)
+    dataset = load_dataset(str(folder))
+    assert dataset.schema.classes == ("cat", "dog")
+    none = dataset.train["x"][dataset.train["y"] == -1, 0, 0]
+    assert sorted(none.tolist()) == [3, 4]
+
+
 def test_train_and_test_parts(tmp_path: Path) -> None:
     picture(tmp_path / "train" / "a" / "1.png", "RGB")
     picture(tmp_path / "test" / "b" / "1.png", "RGB")
