@@ -23,7 +23,15 @@ from .rows import TEST, TRAIN, VALIDATION
 from .shard import Dataset
 from .sources import Source
 from .stacking import Graph, first_three
-from .tables import DEFAULT_LABEL, labels_in, numbers, open_table, targets_in, texts_in
+from .tables import (
+    DEFAULT_LABEL,
+    labels_in,
+    numbers,
+    open_table,
+    refuse_empty,
+    targets_in,
+    texts_in,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,6 +140,7 @@ def _nodes(table: pa.Table, path: Path, others: Iterable[str | None], *, graphs:
     features = _rest(table, {ID, GRAPH_ID, *others} if graphs else {ID, *others})
     if not features:
         raise BadInput(f"{path}: has no column of features; add one, if only of ones")
+    refuse_empty(table, features, str(path))
     x = np.stack([numbers(table[name], name, str(path)) for name in features], axis=1)
     return _Nodes(names, graph, x, features, str(path))
 
@@ -161,6 +170,7 @@ def _edges(path: Path, nodes: _Nodes) -> _Edges:
     known = _rest(table, {*named})
     if not known or not len(pairs):
         return _Edges(pairs, np.zeros((0, len(known)), np.float32) if known else None)
+    refuse_empty(table, known, str(path))
     columns = [numbers(table[name], name, str(path)) for name in known]
     return _Edges(pairs, np.stack(columns, axis=1))
 

@@ -103,11 +103,12 @@ def _examples(table: pa.Table, columns: Columns, where: str) -> tuple[np.ndarray
     """The texts (n,), or the features (n, f) and their names."""
     if columns.text is not None:
         column = table[columns.text]
-        _refuse_empty(column, columns.text, where)
+        refuse_empty(table, [columns.text], where)
         return as_texts(str(value) for value in column.to_pylist()), ()
     features = tuple(n for n in table.column_names if n not in columns.named().values())
     if not features:
         raise BadInput(f"{where}: has no column besides the label; add at least one feature")
+    refuse_empty(table, features, where)
     values = [
         numbers(table[name], name, where, hint=f", or say ?text={name} if it is the example")
         for name in features
@@ -120,12 +121,11 @@ def _option(kind: str) -> str:
 
 
 def numbers(column: pa.ChunkedArray, name: str, where: str, *, hint: str = "") -> np.ndarray:
-    """One feature column as float32 (n,), or the first cell that is not a number, named."""
+    """One feature column without empty cells (`refuse_empty`) as float32 (n,), or the first cell
+    that is not a number, named."""
     import pyarrow as pa
 
     kind = column.type
-    if not pa.types.is_null(kind):
-        _refuse_empty(column, name, where)
     if pa.types.is_boolean(kind):
         return np.asarray(column).astype(np.float32)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -137,12 +137,23 @@ def numbers(column: pa.ChunkedArray, name: str, where: str, *, hint: str = "") -
     )
 
 
-def _refuse_empty(column: pa.ChunkedArray, name: str, where: str) -> None:
-    if column.null_count:
-        row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
-        raise BadInput(
-            f"{where}: row {row + 1}: column {name!r} is empty; fill it in or leave the row out"
-        )
+def refuse_empty(table: pa.Table, columns: Sequence[str], where: str) -> None:
+    """Raise BadInput where rows lack a value in some of the columns, with how many do; a column
+    that has none at all is no column of numbers, and `numbers` tells so."""
+    import pyarrow as pa
+
+    kept = [name for name in columns if not pa.types.is_null(table[name].type)]
+    empty = [(name, np.asarray(table[name].is_null())) for name in kept if table[name].null_count]
+    if not empty:
+        return
+    rows = np.flatnonzero(np.any([cells for _, cells in empty], axis=0))
+    name = next(name for name, cells in empty if cells[rows[0]])
+    more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+    other = ", or another," if more and len(empty) > 1 else ""
+    raise BadInput(
+        f"{where}: row {rows[0] + 1}{more}: column {name!r}{other} is empty; fill it in or leave "
+        "the row out"
+    )
 
 
 def _first_odd_cell(column: pa.ChunkedArray) -> tuple[int, object]:

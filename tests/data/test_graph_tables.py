@@ -101,6 +101,14 @@ def test_a_folder_is_trained_on(tmp_path: Path) -> None:
         ),
         ({"edges": "from,to\nc,d\n"}, r"edges\.csv: has no column 'source'"),
         ({"edges": "source,target\nc,\n"}, r"edges\.csv: 1 rows have no target: row 1"),
+        (
+            {"nodes": "id,f,g,label\na,1,2,u\nb,,2,u\nc,,2,v\nd,1,,v\n", "edges": ""},
+            r"nodes\.csv: row 2, and 2 more: column 'f', or another, is empty; fill it in",
+        ),
+        (
+            {"edges": "source,target,w\nc,d,1\n7,d,\n"},
+            r"edges\.csv: row 2: column 'w' is empty; fill it in",
+        ),
         ({"edges": "source,target,w\nc,d,far\n"}, r"edges\.csv: row 1: column 'w' holds 'far'"),
         ({"edges": "source,target,w\nc,d,nan\n"}, "edge 0, and 0 more, hold no number"),
         (

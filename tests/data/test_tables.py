@@ -115,6 +115,9 @@ def test_a_missing_label_column(tmp_path: Path) -> None:
     ("text", "mentions"),
     [
         ("age,bmi,label\n1,2,a\n3,,b\n", ("row 2", "'bmi' is empty")),
+        ("a,b,label\n1,2,x\n3,,x\n4,5,x\n6,,x\n", ("row 2, and 1 more: column 'b' is empty;",)),
+        ("a,b,label\n1,,x\n,3,x\n,,x\n4,5,x\n", ("row 1, and 2 more: column 'b', or another,",)),
+        ("a,b,label\n1,,x\n2,,x\n", ("'b' holds None, not a number",)),
         ("age,sex,label\n1,2,a\n3,female,b\n", ("row 2", "'sex'", "'female'")),
         ("age,label\n1,a\nnan,b\n", ("row 2", "not finite")),
         ("age,label\n", ("holds no examples",)),
