@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ class Experiment(Table):
             from .faults import describe
 
             raise BadInput(describe(error, Experiment)) from None
+
+    @model_validator(mode="after")
+    def _finite(self) -> Experiment:
+        """TOML has inf and nan; the JSON in which clients are told of an experiment has neither."""
+        for key, value in _numbers(self.model_dump(), ""):
+            if not math.isfinite(value):
+                raise ValueError(f"{key}: must be a finite number, found {value}")
+        return self
 
     @model_validator(mode="after")
     def _updates_come_from_clients(self) -> Experiment:
@@ -105,6 +114,18 @@ class Experiment(Table):
         sections = self.model_dump(exclude_unset=True)
         sections["data"] = {**sections.get("data", {}), "clients": clients}
         return Experiment(**sections)
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """The floats in a section's values, tables and lists in it, with their keys."""
+    if isinstance(value, float):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _numbers(inner, key)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:

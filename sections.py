@@ -70,7 +70,7 @@ class DataSection(Table):
     clients: Count = 10
     partition: Named = Named(name="iid")
     labelled: Share = 1.0
-    labelled_clients: Share = 1.0
+    labelled_clients: Annotated[float, Field(gt=0, le=1)] = 1.0
     labels: Count | None = None
     labels_at: Literal["clients", "server"] = "clients"
     label: str | None = None

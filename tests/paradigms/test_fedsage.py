@@ -201,7 +201,7 @@ def test_a_node_that_is_hidden_is_heard_by_nobody():
             r"experiment.rounds: 4 is not more than .*generator_rounds \(4\)",
         ),
         ({"rounds": 10, "generator_rounds": 10}, "set at least 11, or fewer generator_rounds"),
-        ({"degree_weight": float("inf")}, "degree_weight: inf is not a number from 0"),
+        ({"degree_weight": float("inf")}, "degree_weight: must be a finite number, found inf"),
     ],
 )
 def test_impossible_values_are_refused(path, parameters, said):
