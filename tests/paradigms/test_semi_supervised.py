@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy
 
 import umbel
 from umbel import registry
+from umbel.building import build_model, build_paradigm
 from umbel.data import load_dataset, make_shards, server_examples
-from umbel.data.shard import TRUTH, UNLABELLED, Shard
+from umbel.data.shard import TRUTH, UNLABELLED, Shard, held_out_rows
 from umbel.data.tensors import to_inputs
 from umbel.errors import BadInput
 from umbel.experiment import Experiment, load
@@ -37,6 +38,7 @@ from umbel.randomness import torch_seeded
 from umbel.rounds import evaluation
 from umbel.schema import Schema
 from umbel.server import report_figures
+from umbel.server.evaluation import CentralTest
 from umbel.server.observer import Silent
 from umbel.strategies.local_parts import LocalRun, Plain
 from umbel.strategies.recipes import fedavg
@@ -340,18 +342,64 @@ def test_the_report_draws_how_many_pseudo_labels_were_kept_and_right(tmp_path):
     assert "Pseudo-labels by round" not in titles
 
 
+def some_labelled(name, seed, data, **parameters) -> Experiment:
+    """Five clients, of which some have labels and the others none."""
+    return Experiment(
+        experiment={"rounds": 15, "seed": seed},
+        data={"source": "optdigits", "clients": 5, **data},
+        model={"name": "mlp", "hidden": [32]},
+        paradigm={"name": name, **parameters},
+        client={"batch_size": 10, "steps": 40, "optimizer": {"name": "sgd", "lr": 0.5}},
+        evaluation={"every": 15},
+    )
+
+
+def judged(told, shard, model=None):
+    """The share of what a client holds out of which a model says the truth; without one, that
+    with which a run begins."""
+    paradigm = build_paradigm(told)
+    module = build_model(paradigm, told, shard.schema)
+    _, held = held_out_rows(len(shard), told.data.held_out, told.experiment.seed, shard.client)
+    own = {name: shard.arrays[name][held] for name in ("x", "y")}
+    assert (own["y"] != UNLABELLED).all() and len(held) > 100
+    test = CentralTest(paradigm, module, replace(shard, arrays=own))
+    return test.score(module.state_dict() if model is None else model)["accuracy"]
+
+
 def test_a_client_without_labels_takes_part_and_improves(tmp_path):
-    data = {"labels": None, "labelled_clients": 0.4, "labelled": 0.3}
-    threshold = {"threshold": 0.9}
-    told = experiment("pseudo-label", clients=5, rounds=12, data=data, paradigm=threshold)
+    """By its own examples, more than where the two that have labels train without the others."""
+    data = {"labelled_clients": 0.4, "labelled": 0.05}
+    told = some_labelled("pseudo-label", 4, data, threshold=0.95, ratio=8)
+    shards = make_shards(told)
+    without = [k for k in range(5) if (shards.labels(k) == UNLABELLED).all()]
+    assert len(without) == 3
     result = umbel.simulate(told, out=tmp_path / "run")
-    counts = [client["examples"] for client in result.records[0]["clients"]]
-    assert len(counts) == 5 and min(counts) > 200
-    alone = experiment("supervised", clients=5, rounds=12, data=data)
-    without = umbel.simulate(alone, out=tmp_path / "alone")
-    found = [evaluation(r.records[-1], "federated", "accuracy") for r in (without, result)]
-    print(found)
-    assert found[1] > found[0] - 0.02 and found[1] > 0.8
+    clients = result.records[-1]["clients"]
+    assert [row["status"] for row in clients] == ["ok"] * 5
+    assert min(row["examples"] for row in clients) > 600
+    alone = umbel.simulate(some_labelled("supervised", 4, data), out=tmp_path / "alone")
+    with_labels = [row["client"] for row in alone.records[-1]["clients"] if row["status"] == "ok"]
+    assert with_labels == [f"client-{k}" for k in range(5) if k not in without]
+    begun, ended, labelled_alone = (
+        [judged(told, shards.shard(k), model) for k in without]
+        for model in (None, result.model, alone.model)
+    )
+    assert all(after > before + 0.5 for before, after in zip(begun, ended, strict=True))
+    assert sum(ended) / 3 > sum(labelled_alone) / 3 + 0.02
+
+
+def test_a_client_with_all_its_labels_loses_little_by_clients_that_have_none(tmp_path):
+    """By its own examples, at most a point against `supervised`, which the others fail."""
+    data = {"labelled_clients": 0.6, "held_out": 0.4}
+    told = some_labelled("pseudo-label", 7, data, threshold=0.95)
+    shards = make_shards(told)
+    with_all = [k for k in range(5) if (shards.labels(k) != UNLABELLED).all()]
+    assert len(with_all) == 3
+    ended = umbel.simulate(told, out=tmp_path / "run").model
+    alone = some_labelled("supervised", 7, data)
+    supervised = umbel.simulate(alone, out=tmp_path / "alone").model
+    for shard in map(shards.shard, with_all):
+        assert judged(told, shard, ended) > judged(told, shard, supervised) - 0.01
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "svm"])
