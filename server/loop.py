@@ -83,8 +83,7 @@ class _Run:
     def __init__(self, experiment: Experiment, setting: Setting, population: Population) -> None:
         if population.schema is None:
             raise UmbelError("no client told its schema")
-        self._experiment = experiment
-        self._setting = setting
+        self._experiment, self._setting = experiment, setting
         self._population = population
         self._paradigm = build_paradigm(experiment)
         module = build_model(self._paradigm, experiment, population.schema)
@@ -97,13 +96,12 @@ class _Run:
         self._stages.leave_out(setting.driver.keeps(travels))
         if self._stages.names(1) != self._stages.last and not setting.driver.takes_more:
             raise BadInput(
-                f"strategy.name: {experiment.strategy.name} takes the same tensors in every round, "
-                "and with this paradigm.train more travel later"
+                f"strategy.name: {experiment.strategy.name} takes the same tensors in every "
+                "round, and with this paradigm.train more travel later"
             )
         self._statistics: Tensors = {}
-        self._lacking = lacking_labels(
-            experiment, self._paradigm, population, own if setting.driver.asks_server else None
-        )
+        taught = own if setting.driver.asks_server else None
+        self._lacking = lacking_labels(experiment, self._paradigm, population, taught)
         if self._lacking:
             setting.observer.note(self._lacking)
         self._sums = sums_of(self._paradigm, module, experiment.experiment.rounds, self._note)
