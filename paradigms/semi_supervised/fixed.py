@@ -19,9 +19,11 @@ from .semi import Stand
 class FixedAndMixed:
     """`CE(y, f(x)) + CE(l(u), f(A(u))) + weight (s CE(l(u), f(m)) + (1 - s) CE(l(v), f(m)))` with
     `m = s a(u) + (1 - s) a(v)`: u are the examples of which the received model is sure, l(u) what
-    it says of them, v others of them, and s drawn from Beta(alpha, alpha).
+    it says of them, and s is drawn from Beta(alpha, alpha). For each u a v is drawn, with
+    replacement, from all examples without a label: be the model sure of it or not.
 
-    Paper: Diao, Ding and Tarokh 2022, SemiFL, arXiv 2106.01432, equations 3 to 6.
+    Paper: Diao, Ding and Tarokh 2022, SemiFL, arXiv 2106.01432, equations 3 to 6. A v is drawn anew
+    whenever its u comes, as in the authors' code (`MixDataset`).
     """
 
     def __init__(self, mixed: Mixed, *, threshold: float, weight: float, alpha: float) -> None:
@@ -33,7 +35,8 @@ class FixedAndMixed:
             raise ValueError(f"alpha: {alpha:g} is not above 0")
         self._mixed = mixed
         self._threshold, self._weight, self._alpha = threshold, weight, alpha
-        self._labels = torch.zeros(0, dtype=torch.int64)
+        self._unlabelled = self._labels = torch.zeros(0, dtype=torch.int64)
+        self._sure = torch.zeros(0, dtype=torch.bool)
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
         if schema.dtype == TEXT and self._weight > 0:
@@ -41,27 +44,28 @@ class FixedAndMixed:
 
     def begin(self, stand: Stand) -> None:
         self._labels = torch.full_like(stand.prepared["y"], UNLABELLED)
-        rows = stand.unlabelled
+        self._sure = torch.zeros_like(self._labels, dtype=torch.bool)
+        rows = self._unlabelled = stand.unlabelled
         if len(rows):
             top, said = stand.scores(rows).softmax(dim=1).max(dim=1)
-            self._labels[rows] = torch.where(top >= self._threshold, said, UNLABELLED)
+            self._labels[rows], self._sure[rows] = said, top >= self._threshold
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         model = stand.model
         if not len(batch["u"]):
             return labelled_loss(model(batch["x"]), batch["y"])
-        labels = self._labels[batch["rows"][len(batch["x"]) :]]
-        chosen = labels != UNLABELLED
-        self._mixed.count(chosen, labels, batch)
-        u, labels = batch["u"][chosen], labels[chosen]
+        rows = batch["rows"][len(batch["x"]) :]
+        chosen = self._sure[rows]
+        self._mixed.count(chosen, self._labels[rows], batch)
+        u, labels = batch["u"][chosen], self._labels[rows[chosen]]
         x = self._mixed.weak(batch["x"], generator)
         shown = self._mixed.strong(u, generator)
         parts = [x, shown]
-        partner = torch.randperm(len(u), generator=generator)
+        partner = self._partners(len(u), generator)
         share = float(beta_draws(self._alpha, 1, generator))
         if self._weight > 0:
-            weak = self._mixed.weak(u, generator)
-            parts.append(share * weak + (1 - share) * weak[partner])
+            other = self._mixed.weak(stand.prepared["x"][partner], generator)
+            parts.append(share * self._mixed.weak(u, generator) + (1 - share) * other)
         logits = model(torch.cat(parts))
         loss = labelled_loss(logits[: len(x)], batch["y"])
         if not len(u):
@@ -71,9 +75,14 @@ class FixedAndMixed:
             return loss + fixed
         mixture = logits[len(x) + len(u) :]
         both = share * cross_entropy(mixture, labels) + (1 - share) * cross_entropy(
-            mixture, labels[partner]
+            mixture, self._labels[partner]
         )
         return loss + fixed + self._weight * both
 
     def end(self, stand: Stand) -> None:
         return None
+
+    def _partners(self, count: int, generator: torch.Generator) -> Tensor:
+        """The rows (count,) of what so many examples are mixed with."""
+        drawn = torch.randint(len(self._unlabelled), (count,), generator=generator)
+        return self._unlabelled[drawn]
