@@ -44,7 +44,8 @@ def run_experiment(
         folder: where the run's record goes.
         observer: told what happens.
         strategy: in place of the experiment's, for a strategy that is an object.
-        dataset: the experiment's data set where the caller has it loaded already.
+        dataset: the experiment's data set where the caller has it loaded already: the whole, with
+            the examples that are the server's alone.
 
     Raises BadInput, and leaves no new run folder behind, where the clients do not fit
     together; UmbelError where a round fails for good; LinkLost where the run may go on over

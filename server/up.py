@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..class_counts import counted
-from ..data import check_learnable, make_shards, write_shards
+from ..data import check_learnable, load_dataset, make_shards, write_shards
 from ..data.shard import Dataset
 from ..data.sharding import PartitionedShards
 from ..errors import BadInput, LinkLost, UmbelError
@@ -50,14 +50,15 @@ def up(
     check_networked(experiment)
     if port is not None:
         check_port("127.0.0.1", port)
-    shards = make_shards(experiment)
+    dataset = load_dataset(experiment.data.source, label=experiment.data.label)
+    shards = make_shards(experiment, dataset)
     watcher = observer or Silent()
     check_learnable(experiment, shards)
     options = {"stock_nodes": stock_nodes}
     with RunFolder.held(experiment, "up", out=out, resume=resume, options=options) as folder:
         folder.note_partition(counted(shards))
         network = _network(folder.path, experiment, shards, stock_nodes, port, watcher)
-        return _play(experiment, network, folder, watcher, shards.dataset)
+        return _play(experiment, network, folder, watcher, dataset)
 
 
 def _play(

@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from ..class_counts import counted
 from ..client.app import make_client_app
 from ..client.workbench import build_client_side
-from ..data import check_learnable, make_shards
+from ..data import check_learnable, load_dataset, make_shards
 from ..data.shard import Shard, ShardSource
 from ..errors import BadInput
 from ..experiment import check
@@ -78,7 +78,8 @@ def _played(
     """Run an experiment; its run folder."""
     _check_strategy(experiment, strategy)
     _check_engine(experiment)
-    shards = make_shards(experiment)
+    dataset = load_dataset(experiment.data.source, label=experiment.data.label)
+    shards = make_shards(experiment, dataset)
     check_learnable(experiment, shards)
     held = with_poison(experiment, shards)
     side = strategy.client_side if isinstance(strategy, Strategy) else None
@@ -94,7 +95,7 @@ def _played(
                 folder,
                 observer=observer,
                 strategy=strategy,
-                dataset=shards.dataset,
+                dataset=dataset,
             )
     return folder.path
 
