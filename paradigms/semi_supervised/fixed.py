@@ -23,7 +23,8 @@ class FixedAndMixed:
     replacement, from all examples without a label: be the model sure of it or not.
 
     Paper: Diao, Ding and Tarokh 2022, SemiFL, arXiv 2106.01432, equations 3 to 6. A v is drawn anew
-    whenever its u comes, as in the authors' code (`MixDataset`).
+    whenever its u comes, as in the authors' code (`MixDataset`). A client without labels that is
+    sure of no example is idle.
     """
 
     def __init__(self, mixed: Mixed, *, threshold: float, weight: float, alpha: float) -> None:
@@ -49,6 +50,7 @@ class FixedAndMixed:
         if len(rows):
             top, said = stand.scores(rows).softmax(dim=1).max(dim=1)
             self._labels[rows], self._sure[rows] = said, top >= self._threshold
+            self._mixed.note_idle(len(rows) == len(self._sure) and not bool(self._sure.any()))
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         model = stand.model
@@ -58,6 +60,8 @@ class FixedAndMixed:
         chosen = self._sure[rows]
         self._mixed.count(chosen, self._labels[rows], batch)
         u, labels = batch["u"][chosen], self._labels[rows[chosen]]
+        if not len(batch["x"]) and not len(u):
+            return torch.zeros((), requires_grad=True)  # Batch normalisation takes no empty batch.
         x = self._mixed.weak(batch["x"], generator)
         shown = self._mixed.strong(u, generator)
         parts = [x, shown]

@@ -113,6 +113,11 @@ class Mixed:
         for name, count in pseudo_label_counts(chosen, labels, truth).items():
             self._add(name, count)
 
+    def note_idle(self, idle: bool) -> None:
+        """Note whether a client has nothing to learn from in this round: it does not count where
+        the strategy `semifl` averages."""
+        self._add("idle_count", float(idle))
+
     def counted(self) -> MetricSums:
         """What was noted since it was last asked."""
         sums, self._sums = self._sums, {}

@@ -198,7 +198,8 @@ def test_semifl_by_hand(seed, partners):
     wanted = wanted + 0.5 * share * cross_entropy(mixture, labels)
     wanted = wanted + 0.5 * (1 - share) * cross_entropy(mixture, said[partners])
     torch.testing.assert_close(found, wanted)
-    assert sharing.counted() == {"unlabelled_count": 3, "kept_count": 2, "right_count": 1}
+    counts = {"unlabelled_count": 3, "kept_count": 2, "right_count": 1, "idle_count": 0}
+    assert sharing.counted() == counts
 
 
 def test_a_mean_teacher_follows_the_model():
