@@ -9,6 +9,7 @@ from torch import nn
 
 from ..data.shard import Shard
 from ..errors import UmbelError
+from ..paradigms.at_server import at_server
 from ..paradigms.base import (
     Descends,
     Paradigm,
@@ -45,7 +46,7 @@ class OwnExamples:
         client = experiment.client
         effort = Effort(client.epochs, client.steps, client.batch_size, client.clip_norm)
         descent = paradigm.descent(model) if isinstance(paradigm, Descends) else None
-        self._trainer = Trainer(paradigm, Plain(), effort, descent)
+        self._trainer = Trainer(at_server(paradigm), Plain(), effort, descent)
         rates = paradigm.rates(model) if isinstance(paradigm, ScalesRates) else {}
         self._optimizers = Optimizers(client, rates)
 
@@ -59,7 +60,8 @@ class OwnExamples:
 
     def train(self, model: Tensors, round: int) -> Tensors:
         """What the tensors of `model` become in a round of a client's training, without what a
-        strategy adds to it. Raises UmbelError for a paradigm that does not train by descent."""
+        strategy adds to it, by the paradigm as it is `at_server`. Raises UmbelError for one that
+        does not train by descent."""
         if isinstance(self._paradigm, UpdatesLocally):
             raise UmbelError("this paradigm does not train by descent, so the server cannot")
         if isinstance(self._paradigm, Unfreezes):

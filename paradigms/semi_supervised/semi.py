@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,6 +82,7 @@ class SemiSupervised:
     ) -> None:
         self._mixed, self._method, self._lending = mixed, method, lending
         self._stand: Stand | None = None
+        self._changes_labelled = False
         self._example: Tensor | None = None
         self._peers: Sequence[Tensors] = ()
         self.stand_in, self._own = stand_in, own
@@ -121,6 +123,8 @@ class SemiSupervised:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         if self._stand is None:
             raise RuntimeError("training begins with `begin`")
+        if self._changes_labelled and not len(batch["u"]):
+            batch = {**batch, "x": self._mixed.weak(batch["x"], generator)}
         return self._method.loss(self._stand, batch, generator)
 
     def end(self) -> MetricSums:
@@ -128,6 +132,13 @@ class SemiSupervised:
             self._method.end(self._stand)
         self._stand, self._peers = None, ()
         return self._mixed.counted()
+
+    def at_server(self) -> SemiSupervised:
+        """The same, but for batches of labelled examples alone: these are weakly changed, which a
+        client leaves as they are, that it train as under `supervised`. SemiFL, algorithm 1."""
+        other = copy.copy(self)
+        other._changes_labelled = True
+        return other
 
     @property
     def peers(self) -> int:

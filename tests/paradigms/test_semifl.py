@@ -9,6 +9,8 @@ import umbel
 from umbel.building import build_model, build_paradigm
 from umbel.data import load_dataset, server_examples
 from umbel.experiment import Experiment
+from umbel.paradigms.semi_supervised.augmentation import augmentation_of
+from umbel.randomness import torch_generator
 from umbel.server.side import OwnExamples
 from umbel.strategies.parts import Update
 from umbel.strategies.recipes_few_labels import semifl
@@ -89,3 +91,27 @@ def test_a_client_that_has_labels_is_not_idle(tmp_path):
     data = {"labels_at": "clients", "source": "digits", "server": "digits"}
     result = umbel.simulate(experiment(data=data), out=tmp_path / "run")
     assert result.records[0]["metrics"]["train"]["idle_count"] == 0
+
+
+@pytest.mark.parametrize("name", ["semifl", "fixmatch", "mixmatch", "mean-teacher", "fedmatch"])
+def test_the_server_trains_on_weakly_changed_examples(name):
+    """One step on all of them, whatever the method: they are shuffled, and then each is changed."""
+    client = {"steps": 1, "batch_size": 0, "optimizer": {"name": "sgd", "lr": 1.0}}
+    told = experiment(
+        name, client=client, paradigm={"augmentation": {"name": "image", "flip": True}}
+    )
+    side, first = server_of(told)
+    trained = side.train(first, 1)
+    _, own = server_examples(told, load_dataset("optdigits"))
+    paradigm = build_paradigm(told)
+    model = build_model(paradigm, told, own.schema)
+    prepared = paradigm.prepare(own)
+    draws = torch_generator(told.experiment.seed, purpose="server's training", round=1)
+    order = torch.randperm(len(own), generator=draws)
+    changes = augmentation_of({"name": "image", "flip": True}, own.schema)
+    x = changes.weak(prepared["x"][order], draws)
+    assert not torch.equal(x, prepared["x"][order])
+    torch.nn.functional.cross_entropy(model(x), prepared["y"][order]).backward()
+    for tensor in ("body.1.weight", "head.weight"):
+        wanted = first[tensor] - model.get_parameter(tensor).grad
+        torch.testing.assert_close(trained[tensor], wanted)
