@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax, multi_margin_loss
+from torch.nn.functional import cross_entropy, log_softmax
 
 from ...schema import Schema
 from ..base import Batch
@@ -120,16 +120,30 @@ class Confident:
 
     def _labelled(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self._terms.hinge and len(labels):
-            return multi_margin_loss(logits, labels)
+            return hinge(logits, labels).mean()
         return labelled_loss(logits, labels)
 
     def _far(self, ours: Tensor, said: Tensor, labels: Tensor) -> Tensor:
         """The loss of each example, (n,)."""
         if self._terms.hinge:
-            return multi_margin_loss(ours, labels, reduction="none")
+            return hinge(ours, labels)
         if self._terms.sharpen is None:
             return cross_entropy(ours, labels, reduction="none")
         sharp = said.clamp(min=1e-12).log() / self._terms.sharpen
         target = sharp.softmax(dim=1)
         # KL from the target, whose own entropy has no gradient: equation 1 of UDA.
         return (target * (log_softmax(sharp, 1) - log_softmax(ours, 1))).sum(dim=1)
+
+
+def hinge(scores: Tensor, labels: Tensor) -> Tensor:
+    """`max(0, 1 + max_(r != y) s_r - s_y)`, (n,), of scores (n, classes) and labels y (n,).
+
+    Crammer and Singer 2001, equation 4, with ones for the costs: of the other classes the best
+    alone counts.
+
+    >>> hinge(torch.tensor([[2.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), torch.tensor([0, 2]))
+    tensor([0.0000, 1.5000])
+    """
+    own = scores.gather(1, labels[:, None])
+    others = scores.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    return (1 + others - own[:, 0]).clamp(min=0)

@@ -36,10 +36,13 @@ def self_training(
 
 def svm(build_model: BuildModel, *, margin: float = 1.0, ratio: int = 4) -> SemiSupervised:
     """A support vector machine that trains itself: with the model `logistic` a linear one, by the
-    multi-class hinge loss; `client.optimizer.weight_decay` is its penalty.
+    multi-class hinge loss. Set `client.optimizer.weight_decay`, its penalty: with 0, the default,
+    no margin is made wide.
 
     Paper: Crammer and Singer 2001, On the Algorithmic Implementation of Multiclass Kernel-based
     Vector Machines, Journal of Machine Learning Research 2; self-training as of `self-training`.
+    With n labelled examples alone it is scikit-learn's `LinearSVC(multi_class="crammer_singer")`
+    with `C = 1 / (n weight_decay)`, its intercept under the penalty, too.
 
     Args:
         margin: by how much the best score must be above the second, >= 0.

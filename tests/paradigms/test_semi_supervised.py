@@ -174,8 +174,9 @@ def test_freematch_follows_what_is_said():
 def test_a_support_vector_machine_goes_by_margins():
     method = Confident(mixed(), Terms(strong=False, source="round", hinge=True), Margin(1.0))
     found = method.loss(stand(method=method), BATCH, SEED)
-    # Of X: 0 for the first, whose class leads by 2; the second's class is 1 behind, and 0.
-    own = (0 + (1 + 1) / 3 + (1 + 0) / 3) / 2
+    # Of X: 0 for the first, whose class leads by 2; the second's is 1 behind the best, and by 0
+    # behind another, which does not count.
+    own = (0 + (1 + 1)) / 2
     # Of U the first and the last lead by more than 1, and are as their classes want them.
     assert float(found) == pytest.approx(own, rel=1e-6)
 
