@@ -76,8 +76,7 @@ class Confident:
         self._threshold.attach(model, schema)
 
     def begin(self, stand: Stand) -> None:
-        self._threshold.begin(stand)
-        self._told = None
+        self._told = said = None
         rows = stand.unlabelled
         if self._terms.source != "model" and len(rows):
             # A peer's model has the tensors that are lent, and else those of the received one.
@@ -85,6 +84,7 @@ class Confident:
             said = torch.stack([self._said(stand.scores(rows, m)) for m in members]).mean(dim=0)
             self._told = said.new_zeros(len(stand.prepared["y"]), said.shape[1])
             self._told[rows] = said
+        self._threshold.begin(stand, said)
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         u, model = batch["u"], stand.model

@@ -174,6 +174,8 @@ def flexmatch(
     threshold: float = 0.95,
     weight: float = 1.0,
     ratio: int = 7,
+    source: Source = "model",
+    peers: int = 2,
     augmentation: Choice = "auto",
 ) -> SemiSupervised:
     """FixMatch with a lower threshold for classes that are learnt less.
@@ -184,10 +186,13 @@ def flexmatch(
         threshold: of the class that is learnt most, in [0, 1].
         weight: of the pseudo-labels' loss, >= 0.
         ratio: unlabelled examples in a batch for each labelled one.
+        source: as for `pseudo-label`.
+        peers: how many others are in a committee, >= 1.
         augmentation: as for `fixmatch`.
     """
     mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
-    return SemiSupervised(mixed, Confident(mixed, Terms(weight=weight), ByLearning(threshold)))
+    method = Confident(mixed, Terms(weight=weight, source=source), ByLearning(threshold))
+    return SemiSupervised(mixed, method, lending_of(source, peers))
 
 
 def freematch(
@@ -197,6 +202,8 @@ def freematch(
     weight: float = 1.0,
     fairness: float = 0.01,
     ratio: int = 7,
+    source: Source = "model",
+    peers: int = 2,
     augmentation: Choice = "auto",
 ) -> SemiSupervised:
     """FixMatch with thresholds that follow how sure the model is, of each class.
@@ -209,6 +216,8 @@ def freematch(
         weight: of the pseudo-labels' loss, >= 0.
         fairness: of the loss that spreads what is said over the classes, >= 0.
         ratio: unlabelled examples in a batch for each labelled one.
+        source: as for `pseudo-label`.
+        peers: how many others are in a committee, >= 1.
         augmentation: as for `fixmatch`.
     """
     if not fairness >= 0:
@@ -218,8 +227,9 @@ def freematch(
     def fair(model: nn.Module, strong: Tensor, chosen: Tensor) -> Tensor:
         return fairness * unevenness(model, strong, chosen)
 
-    method = Confident(mixed, Terms(weight=weight), SelfAdaptive(momentum), fair)
-    return SemiSupervised(mixed, method)
+    terms = Terms(weight=weight, source=source)
+    method = Confident(mixed, terms, SelfAdaptive(momentum), fair)
+    return SemiSupervised(mixed, method, lending_of(source, peers))
 
 
 def unevenness(model: nn.Module, strong: Tensor, chosen: Tensor) -> Tensor:
@@ -249,9 +259,11 @@ def uda(
     temperature: float = 0.4,
     weight: float = 1.0,
     ratio: int = 7,
+    source: Source = "model",
+    peers: int = 2,
     augmentation: Choice = "auto",
 ) -> SemiSupervised:
-    """The probabilities of an example as it is, sharpened, learnt of a strongly changed copy.
+    """The probabilities of a weakly changed copy, sharpened, learnt of a strongly changed one.
 
     Paper: Xie et al. 2020, Unsupervised Data Augmentation for Consistency Training, arXiv
     1904.12848, equation 1 and section 2.4.
@@ -261,8 +273,11 @@ def uda(
         temperature: that sharpens them, > 0.
         weight: of their loss, >= 0.
         ratio: unlabelled examples in a batch for each labelled one.
+        source: as for `pseudo-label`.
+        peers: how many others are in a committee, >= 1.
         augmentation: as for `fixmatch`.
     """
     mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
-    terms = Terms(weight=weight, sharpen=temperature)
-    return SemiSupervised(mixed, Confident(mixed, terms, Fixed(threshold)))
+    terms = Terms(weight=weight, sharpen=temperature, source=source)
+    method = Confident(mixed, terms, Fixed(threshold))
+    return SemiSupervised(mixed, method, lending_of(source, peers))

@@ -23,8 +23,9 @@ class Threshold(Protocol):
         """Add to a model what the threshold goes by, if it travels."""
         ...
 
-    def begin(self, stand: Stand) -> None:
-        """Look at the received model and the client's examples."""
+    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
+        """Look at the received model and the client's examples, and at what is `said` of those
+        without a label (n, classes) where that stays for the round."""
         ...
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ class Fixed:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
-    def begin(self, stand: Stand) -> None:
+    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
         return None
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class Margin:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
-    def begin(self, stand: Stand) -> None:
+    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
         return None
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class ByLearning:
     examples that were last taken for c with at least `least`, and `M(b) = b / (2 - b)`.
 
     Paper: Zhang et al. 2021, FlexMatch, arXiv 2110.08263, equations 5, 6, 11 and 12. What the
-    received model says of all of a client's examples is where a round starts.
+    received model, or the committee, says of all of a client's examples is where a round starts.
     """
 
     def __init__(self, least: float) -> None:
@@ -91,12 +92,12 @@ class ByLearning:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
-    def begin(self, stand: Stand) -> None:
+    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
         self._last = torch.full_like(stand.prepared["y"], UNLABELLED)
         rows = stand.unlabelled
         self._count = len(rows)
         if len(rows):
-            self._note(stand.scores(rows).softmax(dim=1), rows)
+            self._note(stand.scores(rows).softmax(dim=1) if said is None else said, rows)
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
         limits = self.limits(self._count, said.shape[1])
@@ -149,7 +150,7 @@ class SelfAdaptive:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         add_helper(model, NAME, Adaptive(len(schema.classes)), NAME)
 
-    def begin(self, stand: Stand) -> None:
+    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
         return None
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:

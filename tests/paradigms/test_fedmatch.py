@@ -21,7 +21,7 @@ from umbel.paradigms.semi_supervised.disjoint import Disjoint, Pull
 from umbel.paradigms.semi_supervised.mixed import Mixed
 from umbel.paradigms.semi_supervised.peers import Lending, random_example
 from umbel.paradigms.semi_supervised.semi import SemiSupervised, Stand
-from umbel.paradigms.semi_supervised.thresholds import Fixed
+from umbel.paradigms.semi_supervised.thresholds import ByLearning, Fixed
 from umbel.randomness import torch_seeded
 from umbel.result import Result
 from umbel.rounds import evaluation
@@ -139,6 +139,35 @@ def test_a_committee_says_the_mean():
     own = -math.log(probabilities([2.4, 0.0, 0.0])[1])
     assert float(found) == pytest.approx(own - math.log(last[0][2]) / 3, rel=1e-5)
     assert mixed.counted() == {"unlabelled_count": 3, "kept_count": 1}
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "flexmatch", "freematch", "pseudo-label", "uda"])
+def test_whose_pseudo_labels_they_are(tmp_path, name):
+    """A committee has others' models from round 2 on, which travel for it alone."""
+    sure = {} if name == "freematch" else {"threshold": 0.2}
+    runs = []
+    for source in ("model", "round", "committee"):
+        told = experiment(name, rounds=3, paradigm={"source": source, "peers": 1, **sure})
+        runs.append(umbel.simulate(told, out=tmp_path / source))
+        lent = json.loads((tmp_path / source / "environment.json").read_text()).get("lent", [])
+        assert bool(lent) == (source == "committee")
+    assert len({run.sha256 for run in runs}) == 3
+    down = [run.records[1]["bytes_down"] for run in runs]
+    assert down[1] == pytest.approx(down[0], rel=0.01) and down[2] > 1.3 * down[0]
+
+
+def test_flexmatch_starts_by_what_its_committee_says():
+    """By itself the model is sure of all three classes, once each; with a peer that says nothing
+    of the first and the last it is sure of the second alone: b = 1 / max(1, 3 - 1)."""
+    found = []
+    for peers in ([], [{"weight": torch.tensor([0.0, 1.2, 0.0])}]):
+        mixed = Mixed(lambda schema: Scaled(), ratio=1, augmentation="none")
+        threshold = ByLearning(0.9)
+        method = Confident(mixed, Terms(source="committee"), threshold)
+        prepared = {"x": torch.eye(3) * 9, "y": torch.full((3,), UNLABELLED)}
+        method.begin(Stand(Scaled(), 2, prepared, peers))
+        found.append(threshold.limits(3, 3).tolist())
+    assert found == [pytest.approx([0.9] * 3), pytest.approx([0.0, 0.9 * 0.5 / 1.5, 0.0])]
 
 
 def lending(peers):
