@@ -14,8 +14,8 @@ def test_what_a_simulation_held_is_free_when_it_ends(tmp_path, monkeypatch):
     """Without waiting for a collection of cycles: two runs' data would be there at once."""
     seen = []
 
-    def noted(experiment):
-        shards = make(experiment)
+    def noted(experiment, dataset):
+        shards = make(experiment, dataset)
         seen.append(weakref.ref(shards))
         return shards
 
