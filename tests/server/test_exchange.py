@@ -78,29 +78,27 @@ def test_a_node_that_does_not_answer_is_late_and_costs_no_busy_waiting(grid):
     assert slow.pulls < 120
 
 
-def test_nobody_is_late_while_others_take_their_turns():
-    """Simulated clients wait for each other: five of them take longer than the deadline."""
+def slow_app(seconds):
+    """A client that takes so long to answer."""
     app = ClientApp()
 
     @app.query()
     def answer(message, context):
-        time.sleep(0.2)
+        time.sleep(seconds)
         return Message(message.content, reply_to=message)
 
-    with InProcessGrid(lambda: app, population=5) as grid:
+    return app
+
+
+def test_nobody_is_late_while_others_take_their_turns():
+    """Simulated clients wait for each other: five of them take longer than the deadline."""
+    with InProcessGrid(lambda: slow_app(0.2), population=5) as grid:
         found = outcomes(grid, deadline=0.5, nodes=range(1, 6))
     assert {reply.outcome for reply in found.values()} == {"ok"}
 
 
 def test_a_simulated_client_that_answers_is_not_late():
-    app = ClientApp()
-
-    @app.query()
-    def answer(message, context):
-        time.sleep(0.6)
-        return Message(message.content, reply_to=message)
-
-    with InProcessGrid(lambda: app, population=1) as grid:
+    with InProcessGrid(lambda: slow_app(0.6), population=1) as grid:
         assert outcomes(grid, deadline=0.3, nodes=[1])[1].outcome == "ok"
 
 
