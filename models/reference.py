@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 from ..data.texts import TEXT
 from ..errors import BadInput
 from ..schema import Schema
+from .pooling import HalvingMax
 
 _SMALLEST_SIDE = 4
 
@@ -150,7 +151,7 @@ def cnn(
         # ReLU and pooling change places without changing a bit; pooled first, there is less to do.
         norm = [nn.BatchNorm2d(after)] if batch_norm else []
         convolution = nn.Conv2d(before, after, kernel_size=5, padding=2)
-        return [convolution, *norm, nn.MaxPool2d(2), nn.ReLU()]
+        return [convolution, *norm, HalvingMax(), nn.ReLU()]
 
     body = nn.Sequential(
         *_resized(size),
@@ -181,10 +182,10 @@ def lenet(schema: Schema, *, size: int | None = None) -> nn.Module:
     body = nn.Sequential(
         *_resized(size),
         nn.Conv2d(colours, 6, kernel_size=5),
-        nn.MaxPool2d(2),
+        HalvingMax(),
         nn.ReLU(),
         nn.Conv2d(6, 16, kernel_size=5),
-        nn.MaxPool2d(2),
+        HalvingMax(),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(16 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), 120),
