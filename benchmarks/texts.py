@@ -43,7 +43,7 @@ TRAINS: dict[str, dict[str, Any]] = {
     },
     "lora": {
         "train": {"name": "lora", "rank": 8},
-        "rounds": 4,
+        "rounds": 2,
         "every": 2,
         "client": {"epochs": 1, "batch_size": 8, "optimizer": {"name": "adam", "lr": 0.0005}},
     },
