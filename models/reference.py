@@ -8,7 +8,7 @@ so that a paradigm can train, share or compare either alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -124,6 +124,7 @@ def cnn(
     channels: Sequence[int] = (32, 64),
     hidden: int = 512,
     batch_norm: bool = False,
+    group_norm: int | None = None,
     size: int | None = None,
 ) -> nn.Module:
     """Two 5x5 convolutions with 2x2 pooling and a dense layer (1,663,370 parameters at 28x28).
@@ -132,7 +133,9 @@ def cnn(
 
     Takes images of any size from 4x4, grey or colour; `size` is the side that they are brought to,
     so that one model fits data of several sizes. `batch_norm` normalises what each convolution
-    makes, by channel (Ioffe and Szegedy 2015, arXiv 1502.03167).
+    makes, by channel (Ioffe and Szegedy 2015, arXiv 1502.03167); `group_norm` does so in each image
+    by itself, in so many groups of channels (Wu and He 2018, arXiv 1803.08494), so that there are
+    no running means.
 
     >>> schema = Schema("classification", (28, 28), "uint8", classes=tuple("0123456789"))
     >>> sum(tensor.numel() for tensor in cnn(schema).parameters())
@@ -144,14 +147,14 @@ def cnn(
             f"model: cnn: channels = {list(channels)}, hidden = {hidden}; give two channel "
             "counts, and nothing below 1"
         )
+    norm = _normalisation(channels, batch_norm, group_norm)
     colours = schema.shape[2] if len(schema.shape) == 3 else 1
     first, second = channels
 
     def convolved(before: int, after: int) -> list[nn.Module]:
         # ReLU and pooling change places without changing a bit; pooled first, there is less to do.
-        norm = [nn.BatchNorm2d(after)] if batch_norm else []
         convolution = nn.Conv2d(before, after, kernel_size=5, padding=2)
-        return [convolution, *norm, HalvingMax(), nn.ReLU()]
+        return [convolution, *norm(after), HalvingMax(), nn.ReLU()]
 
     body = nn.Sequential(
         *_resized(size),
@@ -162,6 +165,22 @@ def cnn(
         nn.ReLU(),
     )
     return Classifier(body, hidden, schema)
+
+
+def _normalisation(
+    channels: Sequence[int], batch_norm: bool, group_norm: int | None
+) -> Callable[[int], list[nn.Module]]:
+    """What normalises so many channels."""
+    if group_norm is None:
+        return lambda count: [nn.BatchNorm2d(count)] if batch_norm else []
+    if batch_norm:
+        raise BadInput("model: cnn: give batch_norm or group_norm, not both")
+    if group_norm < 1 or any(count % group_norm for count in channels):
+        raise BadInput(
+            f"model: cnn: group_norm = {group_norm} does not divide channels = {list(channels)}; "
+            "give a number of groups that divides both"
+        )
+    return lambda count: [nn.GroupNorm(group_norm, count)]
 
 
 def lenet(schema: Schema, *, size: int | None = None) -> nn.Module:

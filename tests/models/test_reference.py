@@ -48,6 +48,11 @@ def test_every_model_fits_every_shape_it_takes(name: str, shape: tuple[int, ...]
             {"channels": [4, 8], "hidden": 9, "batch_norm": True},
             (4 * 25 + 4) + 2 * 4 + (8 * 4 * 25 + 8) + 2 * 8 + (8 * 7 * 7 * 9 + 9) + (9 * 10 + 10),
         ),
+        (
+            "cnn",
+            {"channels": [4, 8], "hidden": 9, "group_norm": 2},
+            (4 * 25 + 4) + 2 * 4 + (8 * 4 * 25 + 8) + 2 * 8 + (8 * 7 * 7 * 9 + 9) + (9 * 10 + 10),
+        ),
         ("lenet", {}, 44_426),
         ("mlp", {"hidden": [9], "batch_norm": True}, 784 * 9 + 9 + 2 * 9 + 9 * 10 + 10),
         ("2nn", {}, 199_210),
@@ -68,6 +73,9 @@ def test_parameters_at_28_by_28(name: str, parameters: dict[str, Any], count: in
         ("cnn", (3, 9), {}, "from 4x4"),
         ("cnn", (8, 8), {"channels": [1]}, "two channel counts"),
         ("cnn", (8, 8), {"hidden": 0}, "nothing below 1"),
+        ("cnn", (8, 8), {"channels": [4, 6], "group_norm": 4}, "does not divide"),
+        ("cnn", (8, 8), {"group_norm": 0}, "group_norm = 0 does not divide"),
+        ("cnn", (8, 8), {"group_norm": 4, "batch_norm": True}, "not both"),
         ("mlp", (8,), {"hidden": [0]}, "at least 1"),
         ("mlp", (8,), {"dropout": 1.0}, r"not in \[0, 1\)"),
         ("mlp", (8,), {"width": 3}, "width"),
@@ -78,6 +86,13 @@ def test_bad_parameters(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         build(name, shape, **parameters)
+
+
+def test_groups_are_normalised_for_each_image_by_itself() -> None:
+    model = build("cnn", (8, 8), channels=[4, 8], hidden=9, group_norm=2)
+    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(model(images)[:1], model(images[:1]), atol=1e-6)
+    assert not list(model.buffers())
 
 
 def test_data_without_classes() -> None:
