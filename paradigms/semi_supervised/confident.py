@@ -37,7 +37,7 @@ class Terms:
         weight: of their loss beside that of the labels, >= 0.
         ramp: rounds in which it grows to that, >= 0.
         strong: learn them of a strongly changed copy, told from a weakly changed one; else of the
-            examples as they are.
+            latter itself.
         sharpen: None for the likeliest class, or learn the probabilities, sharpened by this
             temperature.
         source: whose they are.
@@ -92,8 +92,8 @@ class Confident:
             return self._labelled(model(batch["x"]), batch["y"])
         x = self._mixed.weak(batch["x"], generator)
         rows = batch["rows"][len(x) :]
-        weak = self._mixed.weak(u, generator) if self._terms.strong else u
-        shown = self._mixed.strong(u, generator) if self._terms.strong else u
+        weak = self._mixed.weak(u, generator)
+        shown = self._mixed.strong(u, generator) if self._terms.strong else weak
         logits = model(torch.cat([x, shown]))
         ours = logits[len(x) :]
         if self._told is not None:

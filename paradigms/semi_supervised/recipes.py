@@ -88,6 +88,7 @@ def pseudo_label(
     ratio: int = 4,
     source: Source = "model",
     peers: int = 2,
+    augmentation: Choice = "none",
 ) -> SemiSupervised:
     """Pseudo-labels of the model as it stands, with a weight that grows round by round.
 
@@ -102,8 +103,9 @@ def pseudo_label(
         source: whose pseudo-labels: of the `model` in each step, or as the `round` began; or of a
             `committee` of that and other clients' models.
         peers: how many others are in a committee, >= 1.
+        augmentation: whose weak way all examples are changed by; the paper changes none.
     """
-    mixed = Mixed(build_model, ratio=ratio, augmentation="none")
+    mixed = Mixed(build_model, ratio=ratio, augmentation=augmentation)
     terms = Terms(weight=weight, ramp=ramp, strong=False, source=source)
     method = Confident(mixed, terms, Fixed(threshold))
     return SemiSupervised(mixed, method, lending_of(source, peers))

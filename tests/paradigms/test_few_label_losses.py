@@ -12,11 +12,13 @@ import umbel
 from umbel.data.shard import UNLABELLED
 from umbel.errors import BadInput
 from umbel.experiment import Experiment
+from umbel.paradigms.semi_supervised.confident import Confident, Terms
 from umbel.paradigms.semi_supervised.consistency import Consistent, Weight
 from umbel.paradigms.semi_supervised.entropy import LowEntropy
 from umbel.paradigms.semi_supervised.mixed import Mixed
 from umbel.paradigms.semi_supervised.mixing import MixMatch, beta_draws
 from umbel.paradigms.semi_supervised.semi import Stand
+from umbel.paradigms.semi_supervised.thresholds import Fixed
 from umbel.schema import Schema
 
 SCHEMA = Schema("classification", (2,), "float32", classes=("a", "b"))
@@ -54,6 +56,13 @@ def found(method, round=1, again=1.0, seed=0):
 
 def unchanged():
     return Mixed(lambda schema: Scores(), ratio=2, augmentation="none")
+
+
+class Doubled(Mixed):
+    """Whose weak way to change an example is to double it."""
+
+    def weak(self, inputs, generator):
+        return inputs * 2
 
 
 def says(score):
@@ -123,6 +132,14 @@ def test_mixmatch_by_hand(round, share):
     assert partner != list(range(5)) and min(drawn) < 0.5
     assert loss == pytest.approx(wanted, rel=1e-4)
     assert slope == pytest.approx(moved, rel=1e-4)
+
+
+def test_pseudo_labels_are_told_and_learnt_of_the_same_weakly_changed_examples():
+    mixed = Doubled(lambda schema: Scores(), ratio=2, augmentation="none")
+    loss, _ = found(Confident(mixed, Terms(strong=False), Fixed(0.8)))
+    # Doubled scores say 9 to 1: of the label's class a tenth, of one unlabelled example 9/10, and
+    # of the other, which is as likely as not, nothing is learnt.
+    assert loss == pytest.approx(math.log(10) + math.log(10 / 9) / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mixmatch", "pi-model", "pseudo-label"])
