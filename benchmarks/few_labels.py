@@ -71,13 +71,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "label-spreading": {"name": "label-spreading", "anchors": 200},
     CEILING: {"name": "supervised"},
 }
-SURE = ("fixmatch", "freematch", "semifl")
-
-
-Accuracies: TypeAlias = dict[str, dict[int, list[float]]]
-"""By method and number of clients, of each seed."""
-
-
 STRATEGIES = {
     "semifl": "semifl",
     "rscfed": "rscfed",
@@ -85,6 +78,11 @@ STRATEGIES = {
     "label-spreading": "fedavg",
 }
 """Of those that have one of their own."""
+SURE = ("fixmatch", "freematch", "semifl")
+
+
+Accuracies: TypeAlias = dict[str, dict[int, list[float]]]
+"""By method and number of clients, of each seed."""
 
 
 def experiment(method: str, labels: int, clients: int, seed: int) -> Experiment:

@@ -23,7 +23,7 @@ class HalvingMax(nn.MaxPool2d):
         super().__init__(kernel_size=2)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() or images.is_cuda or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or not images.is_cpu or torch.compiler.is_compiling():
             pooled: torch.Tensor = super().forward(images)
             return pooled
         height, width = (side // 2 * 2 for side in images.shape[-2:])
