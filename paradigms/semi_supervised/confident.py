@@ -15,6 +15,7 @@ from .mixed import Mixed, labelled_loss, scores_beside
 from .ramp import ramped
 from .semi import Stand
 from .thresholds import Threshold
+from .told import Told
 
 Source = Literal["model", "round", "committee"]
 """Whose pseudo-labels: of the model as it is in each step, or as the client received it; or the
@@ -70,21 +71,16 @@ class Confident:
     ) -> None:
         self._mixed, self._terms = mixed, terms
         self._threshold, self._extra = threshold, extra
-        self._told: Tensor | None = None
+        self._told: Told | None = None
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
         self._threshold.attach(model, schema)
 
     def begin(self, stand: Stand) -> None:
-        self._told = said = None
-        rows = stand.unlabelled
-        if self._terms.source != "model" and len(rows):
-            # A peer's model has the tensors that are lent, and else those of the received one.
-            members = [{}, *stand.peers]
-            said = torch.stack([self._said(stand.scores(rows, m)) for m in members]).mean(dim=0)
-            self._told = said.new_zeros(len(stand.prepared["y"]), said.shape[1])
-            self._told[rows] = said
-        self._threshold.begin(stand, said)
+        self._told = None
+        if self._terms.source != "model" and len(stand.unlabelled):
+            self._told = Told(stand, self._said)
+        self._threshold.begin(stand, self._told)
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         u, model = batch["u"], stand.model
@@ -92,12 +88,14 @@ class Confident:
             return self._labelled(model(batch["x"]), batch["y"])
         x = self._mixed.weak(batch["x"], generator)
         rows = batch["rows"][len(x) :]
-        weak = self._mixed.weak(u, generator)
+        # What was told of an example as it is needs no weak copy of it to be told of.
+        unchanged = self._told is not None and self._terms.strong
+        weak = u if unchanged else self._mixed.weak(u, generator)
         shown = self._mixed.strong(u, generator) if self._terms.strong else weak
         logits = model(torch.cat([x, shown]))
         ours = logits[len(x) :]
         if self._told is not None:
-            said = self._told[rows]
+            said = self._told.of(rows)
         elif self._terms.strong:
             with torch.no_grad():
                 said = self._said(scores_beside(model, weak, x))

@@ -12,6 +12,7 @@ from ...data.shard import UNLABELLED
 from ...schema import Schema
 from ..helpers import add_helper
 from .semi import Stand
+from .told import Told
 
 NAME = "thresholds"
 
@@ -23,9 +24,9 @@ class Threshold(Protocol):
         """Add to a model what the threshold goes by, if it travels."""
         ...
 
-    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
-        """Look at the received model and the client's examples, and at what is `said` of those
-        without a label (n, classes) where that stays for the round."""
+    def begin(self, stand: Stand, told: Told | None = None) -> None:
+        """Look at the received model and the client's examples, and at what is `told` of those
+        without a label where that stays for the round."""
         ...
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class Fixed:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
-    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
+    def begin(self, stand: Stand, told: Told | None = None) -> None:
         return None
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ class Margin:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
-    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
+    def begin(self, stand: Stand, told: Told | None = None) -> None:
         return None
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
@@ -92,12 +93,13 @@ class ByLearning:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         return None
 
-    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
+    def begin(self, stand: Stand, told: Told | None = None) -> None:
         self._last = torch.full_like(stand.prepared["y"], UNLABELLED)
         rows = stand.unlabelled
         self._count = len(rows)
         if len(rows):
-            self._note(stand.scores(rows).softmax(dim=1) if said is None else said, rows)
+            said = stand.scores(rows).softmax(dim=1) if told is None else told.of(rows)
+            self._note(said, rows)
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:
         limits = self.limits(self._count, said.shape[1])
@@ -150,7 +152,7 @@ class SelfAdaptive:
     def attach(self, model: nn.Module, schema: Schema) -> None:
         add_helper(model, NAME, Adaptive(len(schema.classes)), NAME)
 
-    def begin(self, stand: Stand, said: Tensor | None = None) -> None:
+    def begin(self, stand: Stand, told: Told | None = None) -> None:
         return None
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:

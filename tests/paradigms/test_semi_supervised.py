@@ -34,6 +34,7 @@ from umbel.paradigms.semi_supervised.thresholds import (
     SelfAdaptive,
     adaptive,
 )
+from umbel.paradigms.semi_supervised.told import Told
 from umbel.randomness import torch_seeded
 from umbel.rounds import evaluation
 from umbel.schema import Schema
@@ -115,6 +116,23 @@ def test_pseudo_labels_of_the_received_model_stay_for_the_round():
     found = method.loss(now, {**BATCH, "x": X[:0], "y": Y[:0]} | {"rows": torch.arange(2, 5)}, SEED)
     wanted = cross_entropy(-U, torch.tensor([0, 1, 1]))
     torch.testing.assert_close(found, wanted)
+
+
+def test_each_example_is_told_of_once_as_the_received_model_saw_it():
+    asked = []
+
+    def read(scores):
+        asked.append(len(scores))
+        return scores
+
+    now = stand()
+    told = Told(now, read)
+    assert asked == []
+    assert told.of(torch.tensor([3])).tolist() == U[1:2].tolist()
+    with torch.no_grad():
+        now.model.weight.fill_(-1.0)
+    assert told.of(torch.tensor([4, 3])).tolist() == U[[2, 1]].tolist()
+    assert asked == [1, 1]
 
 
 def test_a_ramp_of_rounds():
