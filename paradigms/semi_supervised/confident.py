@@ -79,7 +79,8 @@ class Confident:
     def begin(self, stand: Stand) -> None:
         self._told = None
         if self._terms.source != "model" and len(stand.unlabelled):
-            self._told = Told(stand, self._said)
+            # A peer's model has the tensors that are lent, and else those of the received one.
+            self._told = Told(stand, [{}, *stand.peers], self._said)
         self._threshold.begin(stand, self._told)
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -95,7 +96,7 @@ class Confident:
         logits = model(torch.cat([x, shown]))
         ours = logits[len(x) :]
         if self._told is not None:
-            said = self._told.of(rows)
+            said = self._told.mean(rows)
         elif self._terms.strong:
             with torch.no_grad():
                 said = self._said(scores_beside(model, weak, x))

@@ -15,6 +15,7 @@ from ..helpers import add_helper
 from .mixed import Mixed, labelled_loss, scores_beside
 from .semi import Stand
 from .thresholds import Threshold
+from .told import Told
 
 PSI = "psi"
 """Beside a model's parameters theta those that learn without labels; sigma is `theta - psi`."""
@@ -54,31 +55,26 @@ class Disjoint:
             raise ValueError(f"weight: {weight:g} is less than 0")
         self._mixed, self._threshold = mixed, threshold
         self._weight, self._pull = weight, pull
-        self._told = torch.zeros(0)
+        self._told: Told | None = None
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
         add_helper(model, PSI, _like(model), PSI)
 
     def begin(self, stand: Stand) -> None:
-        rows = stand.unlabelled
-        if not len(rows):
-            return
-        told = []
         with torch.no_grad():
-            for lent in stand.peers:
-                theirs = {
+            pairs = _pairs(stand.model)
+            theirs = [
+                {
                     name: theta - psi + lent.get(f"{PSI}.{name}", psi)
-                    for name, (theta, psi) in _pairs(stand.model).items()
+                    for name, (theta, psi) in pairs.items()
                 }
-                told.append(stand.scores(rows, theirs).softmax(dim=1))
-        classes = told[0].shape[1] if told else 0
-        self._told = torch.zeros(len(told), len(stand.prepared["y"]), classes)
-        for place, said in enumerate(told):
-            self._told[place, rows] = said
+                for lent in stand.peers
+            ]
+        self._told = Told(stand, theirs, lambda scores: scores.softmax(dim=1))
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         model, x, u = stand.model, batch["x"], batch["u"]
-        if not len(u):
+        if not len(u) or self._told is None:
             return labelled_loss(model(x), batch["y"])
         x, rows = self._mixed.weak(x, generator), batch["rows"][len(x) :]
         shown = self._mixed.strong(u, generator)
@@ -87,7 +83,7 @@ class Disjoint:
         moved = {name: theta + (psi - psi.detach()) for name, (theta, psi) in pairs.items()}
         logits = functional_call(model, moved, (torch.cat([u, shown]),))
         said, ours = logits[: len(u)], logits[len(u) :]
-        probabilities, told = said.detach().softmax(dim=1), self._told[:, rows]
+        probabilities, told = said.detach().softmax(dim=1), self._told.each(rows)
         chosen = self._threshold.chosen(stand, probabilities, rows)
         labels = agreed(probabilities, told)
         self._mixed.count(chosen, labels, batch)
@@ -101,7 +97,7 @@ class Disjoint:
         return loss + labelled_loss(scores_beside(model, x, u), batch["y"]) if len(x) else loss
 
     def end(self, stand: Stand) -> None:
-        self._told = torch.zeros(0)
+        self._told = None
 
     def _drawn(self, pairs: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
         total = torch.zeros(())

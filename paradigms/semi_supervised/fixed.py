@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ...data.shard import UNLABELLED
 from ...data.texts import TEXT
 from ...errors import BadInput
 from ...schema import Schema
@@ -14,6 +13,7 @@ from ..base import Batch
 from .mixed import Mixed, labelled_loss
 from .mixing import beta_draws
 from .semi import Stand
+from .told import Told
 
 
 class FixedAndMixed:
@@ -23,8 +23,8 @@ class FixedAndMixed:
     replacement, from all examples without a label: be the model sure of it or not.
 
     Paper: Diao, Ding and Tarokh 2022, SemiFL, arXiv 2106.01432, equations 3 to 6. A v is drawn anew
-    whenever its u comes, as in the authors' code (`MixDataset`). A client without labels that is
-    sure of no example is idle.
+    whenever its u comes, as in the authors' code (`MixDataset`). A client without labels that was
+    sure of no example that it came to is idle.
     """
 
     def __init__(self, mixed: Mixed, *, threshold: float, weight: float, alpha: float) -> None:
@@ -36,30 +36,27 @@ class FixedAndMixed:
             raise ValueError(f"alpha: {alpha:g} is not above 0")
         self._mixed = mixed
         self._threshold, self._weight, self._alpha = threshold, weight, alpha
-        self._unlabelled = self._labels = torch.zeros(0, dtype=torch.int64)
-        self._sure = torch.zeros(0, dtype=torch.bool)
+        self._unlabelled = torch.zeros(0, dtype=torch.int64)
+        self._told: Told | None = None
+        self._learns = True
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
         if schema.dtype == TEXT and self._weight > 0:
             raise BadInput("paradigm.weight: texts cannot be mixed; set it to 0")
 
     def begin(self, stand: Stand) -> None:
-        self._labels = torch.full_like(stand.prepared["y"], UNLABELLED)
-        self._sure = torch.zeros_like(self._labels, dtype=torch.bool)
-        rows = self._unlabelled = stand.unlabelled
-        if len(rows):
-            top, said = stand.scores(rows).softmax(dim=1).max(dim=1)
-            self._labels[rows], self._sure[rows] = said, top >= self._threshold
-            self._mixed.note_idle(len(rows) == len(self._sure) and not bool(self._sure.any()))
+        self._unlabelled = stand.unlabelled
+        self._learns = len(self._unlabelled) < len(stand.prepared["y"])
+        self._told = Told(stand, [{}], lambda scores: scores.softmax(dim=1))
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         model = stand.model
-        if not len(batch["u"]):
+        if not len(batch["u"]) or self._told is None:
             return labelled_loss(model(batch["x"]), batch["y"])
-        rows = batch["rows"][len(batch["x"]) :]
-        chosen = self._sure[rows]
-        self._mixed.count(chosen, self._labels[rows], batch)
-        u, labels = batch["u"][chosen], self._labels[rows[chosen]]
+        top, labels = self._told.mean(batch["rows"][len(batch["x"]) :]).max(dim=1)
+        chosen = top >= self._threshold
+        self._mixed.count(chosen, labels, batch)
+        u, labels = batch["u"][chosen], labels[chosen]
         if not len(batch["x"]) and not len(u):
             return torch.zeros((), requires_grad=True)  # Batch normalisation takes no empty batch.
         x = self._mixed.weak(batch["x"], generator)
@@ -74,17 +71,20 @@ class FixedAndMixed:
         loss = labelled_loss(logits[: len(x)], batch["y"])
         if not len(u):
             return loss
+        self._learns = True
         fixed = cross_entropy(logits[len(x) : len(x) + len(u)], labels)
         if not self._weight:
             return loss + fixed
         mixture = logits[len(x) + len(u) :]
         both = share * cross_entropy(mixture, labels) + (1 - share) * cross_entropy(
-            mixture, self._labels[partner]
+            mixture, self._told.mean(partner).argmax(dim=1)
         )
         return loss + fixed + self._weight * both
 
     def end(self, stand: Stand) -> None:
-        return None
+        if len(self._unlabelled):
+            self._mixed.note_idle(not self._learns)
+        self._told = None
 
     def _partners(self, count: int, generator: torch.Generator) -> Tensor:
         """The rows (count,) of what so many examples are mixed with."""

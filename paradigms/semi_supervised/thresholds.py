@@ -98,7 +98,7 @@ class ByLearning:
         rows = stand.unlabelled
         self._count = len(rows)
         if len(rows):
-            said = stand.scores(rows).softmax(dim=1) if told is None else told.of(rows)
+            said = stand.scores(rows).softmax(dim=1) if told is None else told.mean(rows)
             self._note(said, rows)
 
     def chosen(self, stand: Stand, said: Tensor, rows: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,31 +11,40 @@ from .semi import Stand
 
 
 class Told:
-    """The mean of what the received model and the peers' say, once of each example: when a step
-    first asks for it, for in a round of few steps most are never asked for.
+    """What each of some models says, once of each example: when a step first asks for it, for in a
+    round of few steps most are never asked for.
 
     Args:
         stand: of the client, before its first step.
-        read: what of the scores (n, classes) of a model's is taken, (n, classes).
+        models: each the received model, but for the tensors of these names.
+        read: what of a model's scores (n, classes) is taken, (n, classes).
     """
 
-    def __init__(self, stand: Stand, read: Callable[[Tensor], Tensor]) -> None:
-        model = stand.model
-        tensors = (*model.named_parameters(), *model.named_buffers())
+    def __init__(
+        self,
+        stand: Stand,
+        models: Sequence[Mapping[str, Tensor]],
+        read: Callable[[Tensor], Tensor],
+    ) -> None:
+        tensors = (*stand.model.named_parameters(), *stand.model.named_buffers())
         received = {name: value.detach().clone() for name, value in tensors}
-        # A peer's model has the tensors that are lent, and else those of the received one.
-        self._members = [{**received, **peer} for peer in ({}, *stand.peers)]
+        self._models = [{**received, **instead} for instead in models]
         self._stand, self._read = stand, read
         self._known = torch.zeros(len(stand.prepared["y"]), dtype=torch.bool)
-        self._said = torch.zeros(len(self._known), 0)
+        self._said = torch.zeros(len(models), len(self._known), 0)
 
-    def of(self, rows: Tensor) -> Tensor:
-        """What is said of the examples in `rows` (n,), at least one: (n, classes)."""
+    def each(self, rows: Tensor) -> Tensor:
+        """What each says of the examples in `rows` (n,): (models, n, classes); no classes where
+        there is no model."""
         new = rows[~self._known[rows]]
-        if len(new):
-            each = [self._read(self._stand.scores(new, tensors)) for tensors in self._members]
-            said = torch.stack(each).mean(dim=0)
-            if not self._said.shape[1]:
-                self._said = said.new_zeros(len(self._known), said.shape[1])
-            self._said[new], self._known[new] = said, True
-        return self._said[rows]
+        if len(new) and self._models:
+            scores = [self._stand.scores(new, tensors) for tensors in self._models]
+            said = torch.stack([self._read(one) for one in scores])
+            if not self._said.shape[2]:
+                self._said = said.new_zeros(len(said), len(self._known), said.shape[2])
+            self._said[:, new], self._known[new] = said, True
+        return self._said[:, rows]
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """The mean of that, (n, classes)."""
+        return self.each(rows).mean(dim=0)

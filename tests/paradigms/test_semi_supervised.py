@@ -126,13 +126,13 @@ def test_each_example_is_told_of_once_as_the_received_model_saw_it():
         return scores
 
     now = stand()
-    told = Told(now, read)
+    told = Told(now, [{}, {"weight": torch.tensor(3.0)}], read)
     assert asked == []
-    assert told.of(torch.tensor([3])).tolist() == U[1:2].tolist()
+    assert told.each(torch.tensor([3])).tolist() == [U[1:2].tolist(), (3 * U[1:2]).tolist()]
     with torch.no_grad():
         now.model.weight.fill_(-1.0)
-    assert told.of(torch.tensor([4, 3])).tolist() == U[[2, 1]].tolist()
-    assert asked == [1, 1]
+    assert told.mean(torch.tensor([4, 3])).tolist() == (2 * U[[2, 1]]).tolist()
+    assert asked == [1, 1, 1, 1]
 
 
 def test_a_ramp_of_rounds():
@@ -217,8 +217,23 @@ def test_semifl_by_hand(seed, partners):
     wanted = wanted + 0.5 * share * cross_entropy(mixture, labels)
     wanted = wanted + 0.5 * (1 - share) * cross_entropy(mixture, said[partners])
     torch.testing.assert_close(found, wanted)
+    method.end(now)
     counts = {"unlabelled_count": 3, "kept_count": 2, "right_count": 1, "idle_count": 0}
     assert sharing.counted() == counts
+
+
+@pytest.mark.parametrize(("row", "idle"), [(0, 0), (1, 1)])
+def test_without_labels_a_client_is_idle_that_came_to_none_it_is_sure_of(row, idle):
+    prepared = {"x": U, "y": torch.full((3,), UNLABELLED)}
+    sharing = Mixed(lambda schema: Scores(), ratio=1, augmentation="none")
+    sharing.begin(prepared)
+    method = FixedAndMixed(sharing, threshold=0.9, weight=0.5, alpha=0.75)
+    now = Stand(Scores(), 1, prepared)
+    method.begin(now)
+    batch = {"rows": torch.tensor([row]), "x": X[:0], "y": Y[:0], "u": U[row : row + 1]}
+    assert bool(method.loss(now, batch, SEED) == 0) == bool(idle)
+    method.end(now)
+    assert sharing.counted()["idle_count"] == idle
 
 
 def test_a_mean_teacher_follows_the_model():
