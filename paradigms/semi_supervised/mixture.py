@@ -59,8 +59,7 @@ class Mixture(nn.Module):
         width = self.means.shape[1]
         constant = self.weights.log() - 0.5 * width * math.log(2 * math.pi)
         if self.covariances.dim() == 2:
-            deviations = (own[:, None] - self.means).square() / self.covariances
-            return constant - 0.5 * (self.covariances.log().sum(dim=1) + deviations.sum(dim=2))
+            return constant - 0.5 * (self.covariances.log().sum(dim=1) + self._deviations(own))
         roots = torch.linalg.cholesky(self.covariances)
         spread = roots.diagonal(dim1=1, dim2=2).log().sum(dim=1)
         distances = [
@@ -69,3 +68,11 @@ class Mixture(nn.Module):
         ]
         joint: Tensor = constant - spread - 0.5 * torch.stack(distances, dim=1)
         return joint
+
+    def _deviations(self, own: Tensor) -> Tensor:
+        """`sum_j (x_j - m_j)^2 / v_j` of points (n, d), (n, k): by products, about the components'
+        middle, for about 0 digits would be lost where points lie far from it."""
+        middle = self.means.mean(dim=0)
+        moved, means, inverse = own - middle, self.means - middle, self.covariances.reciprocal()
+        crossed = moved @ (means * inverse).T
+        return moved.square() @ inverse.T - 2 * crossed + (means.square() * inverse).sum(dim=1)
