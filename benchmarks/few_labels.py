@@ -78,7 +78,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "semifl": {"name": "semifl", "threshold": 0.8, "ratio": 7, "augmentation": PICTURES},
     "mixture": {"name": "mixture", "covariance": "diag", "components": 30, "regularisation": 1e-2},
-    "label-spreading": {"name": "label-spreading", "anchors": 200},
+    "label-spreading": {"name": "label-spreading", "anchors": 100},
     CEILING: {"name": "supervised"},
 }
 
@@ -113,7 +113,7 @@ OTHERWISE = {
     "fedmatch": replace(TEN_CLIENTS, sgd={"lr": 0.1}),
     # These two are not trained by descent.
     "mixture": replace(TEN_CLIENTS, rounds=60),
-    "label-spreading": replace(TEN_CLIENTS, rounds=40),
+    "label-spreading": replace(TEN_CLIENTS, rounds=17),
 }
 """Of ten clients."""
 STRATEGIES = {
