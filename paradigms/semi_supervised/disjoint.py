@@ -61,6 +61,9 @@ class Disjoint:
         add_helper(model, PSI, _like(model), PSI)
 
     def begin(self, stand: Stand) -> None:
+        self._told = None
+        if not len(stand.unlabelled):
+            return
         with torch.no_grad():
             pairs = _pairs(stand.model)
             theirs = [

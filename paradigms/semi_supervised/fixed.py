@@ -47,7 +47,9 @@ class FixedAndMixed:
     def begin(self, stand: Stand) -> None:
         self._unlabelled = stand.unlabelled
         self._learns = len(self._unlabelled) < len(stand.prepared["y"])
-        self._told = Told(stand, [{}], lambda scores: scores.softmax(dim=1))
+        self._told = None
+        if len(self._unlabelled):
+            self._told = Told(stand, [{}], lambda scores: scores.softmax(dim=1))
 
     def loss(self, stand: Stand, batch: Batch, generator: torch.Generator) -> Tensor:
         model = stand.model
@@ -82,7 +84,7 @@ class FixedAndMixed:
         return loss + fixed + self._weight * both
 
     def end(self, stand: Stand) -> None:
-        if len(self._unlabelled):
+        if self._told is not None:
             self._mixed.note_idle(not self._learns)
         self._told = None
 

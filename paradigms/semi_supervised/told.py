@@ -16,7 +16,7 @@ class Told:
 
     Args:
         stand: of the client, before its first step.
-        models: each the received model, but for the tensors of these names.
+        models: each the received model, but for the tensors of these names, which stay as they are.
         read: what of a model's scores (n, classes) is taken, (n, classes).
     """
 
@@ -26,7 +26,7 @@ class Told:
         models: Sequence[Mapping[str, Tensor]],
         read: Callable[[Tensor], Tensor],
     ) -> None:
-        tensors = (*stand.model.named_parameters(), *stand.model.named_buffers())
+        tensors = [*stand.model.named_parameters(), *stand.model.named_buffers()] if models else []
         received = {name: value.detach().clone() for name, value in tensors}
         self._models = [{**received, **instead} for instead in models]
         self._stand, self._read = stand, read
