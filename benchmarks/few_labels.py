@@ -6,8 +6,10 @@ every method, and all labels as the ceiling. Clients take few steps a round, and
 momentum (FedAvgM): with 20 steps a round and momentum at the clients, FixMatch gained 3 points at
 most. SemiFL, whose strategy has no momentum, has it at the clients, which take more steps a round;
 FedMatch, which diverges by momentum at the server, has a higher rate instead. Some methods also
-with the same data in one place, where the optimiser has the momentum. Rates, changes to examples and the number of rounds were chosen by these test
-examples, with `fixmatch` and the same seeds; those of the federated methods with seed 0 or 1.
+with the same data in one place, where the optimiser has the momentum; SemiFL's one place is one
+client without a label and a server that has them all. Rates, changes to examples and the number of
+rounds were chosen by these test examples, with `fixmatch` and the same seeds; those of the
+federated methods with seed 0 or 1.
 
     python benchmarks/few_labels.py [METHOD ...] [--labels 100] [--seeds 3] [--out FOLDER]
 
@@ -134,10 +136,14 @@ Accuracies: TypeAlias = dict[str, dict[int, list[float]]]
 
 def experiment(method: str, labels: int, clients: int, seed: int) -> Experiment:
     data: dict[str, Any] = {"source": "fashion-mnist", "clients": clients, "held_out": 0.0}
-    trained, strategy = ONE_PLACE, "fedavg"
+    paradigm = dict(METHODS[method])
+    trained, strategy = OTHERWISE.get(method, TEN_CLIENTS), "fedavgm"
     if clients > 1:
         data["partition"] = {"name": "dirichlet", "alpha": 0.5}
-        trained, strategy = OTHERWISE.get(method, TEN_CLIENTS), "fedavgm"
+    else:
+        trained, strategy = replace(ONE_PLACE, clip_norm=trained.clip_norm), "fedavg"
+        if "ramp" in paradigm:
+            paradigm["ramp"] = paradigm["ramp"] * trained.rounds // TEN_CLIENTS.rounds
     if method != CEILING:
         data["labels"] = labels
     if method == "semifl":
@@ -146,7 +152,7 @@ def experiment(method: str, labels: int, clients: int, seed: int) -> Experiment:
         experiment={"name": "few-labels", "rounds": trained.rounds, "seed": seed},
         data=data,
         model={"name": "logistic"} if method == "svm" else CNN,
-        paradigm=METHODS[method],
+        paradigm=paradigm,
         strategy=STRATEGIES.get(method, {"name": strategy}),
         client=trained.client,
         evaluation={"every": trained.rounds},
