@@ -55,7 +55,8 @@ BOUNDARY = "boundary"
 
 LABELS, SHARE = "labels", "held_out"
 """In the header of a client's first reply the codes of the classes of which it has labels to train
-on; in that of the question the share of examples that it is to hold out."""
+on, and -1 where it has examples without one; in that of the question the share of examples that it
+is to hold out."""
 
 EDGE_COUNT, HOMOPHILY = "links", "homophily"
 """In that of the reply of a client with a graph how many edges it has, and the share of them that

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.homophily import edge_homophily
 from ..data.rows import EDGES, is_graph
-from ..data.shard import Shard, labelled_classes
+from ..data.shard import Shard, label_codes
 from ..messages import EDGE_COUNT, HOMOPHILY, LABELS, SHARE
 
 
@@ -20,7 +20,7 @@ def described(shard: Shard, asked: Mapping[str, Any]) -> dict[str, Any]:
     }
     share, seed = asked.get(SHARE), asked.get("seed")
     if isinstance(share, float) and 0 <= share < 1 and isinstance(seed, int):
-        told[LABELS] = labelled_classes(shard, share, seed)
+        told[LABELS] = label_codes(shard, share, seed)
     if EDGES in shard.arrays:
         told[EDGE_COUNT] = len(shard.arrays[EDGES])
     if is_graph(shard.arrays):

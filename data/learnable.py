@@ -31,11 +31,11 @@ def check_learnable(experiment: Experiment, shards: PartitionedShards) -> None:
 
     data, name = experiment.data, experiment.paradigm.name
     train, hides = shards.dataset.train, shards.hiding.hides
-    whole = not hides and (train["y"] != UNLABELLED).all()
-    if whole and name in SEMI_SUPERVISED:
+    if name in SEMI_SUPERVISED and not _any_unlabelled(shards):
         raise BadInput(
             f"paradigm.name: {name} learns from examples without a label, and all of these have "
-            "one; hide some (data.labels, data.labelled), or take supervised"
+            f"one; hide {'more' if hides else 'some'} (data.labels, data.labelled), or take "
+            "supervised"
         )
     learns_from = getattr(registry.resolve("paradigm", name), "learns_from", "")
     if learns_from == LINKED:
@@ -88,6 +88,13 @@ def _known(train: Arrays) -> np.ndarray:
     if TARGET in train:
         return np.isfinite(train[TARGET])
     return np.asarray(train["y"] != UNLABELLED)
+
+
+def _any_unlabelled(shards: PartitionedShards) -> bool:
+    train = shards.dataset.train
+    if not shards.hiding.hides or len(shards) > LOOKED_AT_ONCE:
+        return shards.hiding.hides or bool((train["y"] == UNLABELLED).any())
+    return any((shards.labels(k) == UNLABELLED).any() for k in range(len(shards)))
 
 
 def _any_label(shards: PartitionedShards) -> bool:

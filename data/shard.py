@@ -62,14 +62,14 @@ def divided_rows(
     return np.flatnonzero(role == TRAIN).tolist(), np.flatnonzero(role == TEST).tolist()
 
 
-def labelled_classes(shard: Shard, share: float, seed: int) -> list[int]:
-    """The codes of the classes of which a shard has a label, ascending, held-out examples aside;
-    none where its labels are no classes."""
+def label_codes(shard: Shard, share: float, seed: int) -> list[int]:
+    """The codes of the classes of which a shard has a label, ascending, held-out examples aside,
+    with -1 before them where some of it have none; no code where its labels are no classes."""
     labels = shard.arrays["y"]
     if not shard.schema.classes or labels.ndim != 1 or labels.dtype.kind not in "iu":
         return []
     train, _ = divided_rows(shard.arrays, share, seed, shard.client)
-    return [int(code) for code in np.unique(labels[train]) if code != UNLABELLED]
+    return [int(code) for code in np.unique(labels[train])]
 
 
 @dataclass(frozen=True)

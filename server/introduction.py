@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.shard import UNLABELLED
 from ..messages import EDGE_COUNT, HOMOPHILY, LABELS, Envelope
 from ..rounds import printable
 from ..schema import Schema
@@ -21,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 @dataclass(frozen=True)
 class Client:
     """One client as the server knows it; `examples`, the codes of the classes that it has `labels`
-    of, and of a graph the number of edges and their homophily are what it told, None if it did
-    not."""
+    of (-1: of some examples it has none), and of a graph the number of edges and their homophily
+    are what it told, None if it did not."""
 
     node: int
     name: str
@@ -67,4 +68,4 @@ def _of_graph(header: Mapping[str, Any]) -> tuple[int | None, float | None]:
 def _codes(found: Any, schema: Schema) -> frozenset[int] | None:
     if not isinstance(found, list) or not all(isinstance(code, int) for code in found):
         return None
-    return frozenset(found) & frozenset(range(len(schema.classes)))
+    return frozenset(found) & frozenset({UNLABELLED, *range(len(schema.classes))})

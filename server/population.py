@@ -58,7 +58,8 @@ class Population:
 
     @property
     def labelled(self) -> frozenset[int] | None:
-        """The codes of the classes of which some client has a label; None unless all told."""
+        """The codes of the classes of which some client has a label, and -1 where one has examples
+        without; None unless all told."""
         clients = [self._by_node.get(node) for node in self._order[:ASKED_AT_ONCE]]
         told = [client.labels for client in clients if client and client.labels is not None]
         return frozenset().union(*told) if len(told) == len(self._order) else None
