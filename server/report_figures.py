@@ -59,7 +59,7 @@ def _pseudo_labels(records: Sequence[Record]) -> Figure:
         return few / all_of_them if few is not None and all_of_them else None
 
     kept = [(r["round"], share(r, "kept", "unlabelled")) for r in records]
-    right = [(r["round"], share(r, "right", "kept")) for r in records]
+    right = [(r["round"], share(r, "right", "judged")) for r in records]
     traces = line("kept", kept, COLOURS[0]) + line("right, of those kept", right, COLOURS[2])
     layout: dict[str, Any] = {"xaxis": round_axis(records), "hovermode": "x unified"}
     layout["yaxis"] = {"tickformat": ".0%", "rangemode": "tozero"}

@@ -44,9 +44,15 @@ def labelled(prepared: Prepared) -> Prepared:
 
 
 def pseudo_label_counts(kept: Tensor, labels: Tensor, truth: Tensor | None) -> dict[str, Tensor]:
-    """How many pseudo-labels were `kept` (n,) and, where the truth (n,) is known, how many of these
-    `labels` (n,) were right."""
+    """How many pseudo-labels were `kept` (n,) and, where the truth (n,) is known, of how many of
+    these `labels` (n,), which are judged by it, and how many of those were right.
+
+    >>> kept, truth = torch.tensor([True, True, True, False]), torch.tensor([1, 0, -1, 1])
+    >>> pseudo_label_counts(kept, torch.tensor([1, 1, 1, 1]), truth)
+    {'kept_count': tensor(3), 'judged_count': tensor(2), 'right_count': tensor(1)}
+    """
     counts = {"kept_count": kept.sum()}
     if truth is not None:
-        counts["right_count"] = (kept & (labels == truth)).sum()
+        judged = kept & (truth != UNLABELLED)
+        counts |= {"judged_count": judged.sum(), "right_count": (judged & (labels == truth)).sum()}
     return counts

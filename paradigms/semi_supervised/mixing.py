@@ -65,6 +65,8 @@ class MixMatch:
             said = [scores_beside(model, view, batch["x"]).softmax(dim=1) for view in views]
         known = one_hot(batch["y"], self._classes).float()
         guessed = sharpened(torch.stack(said).mean(dim=0), self._temperature)
+        every = torch.ones(len(guessed), dtype=torch.bool)
+        self._mixed.count(every, guessed.argmax(dim=1), batch)
         inputs = torch.cat([self._mixed.weak(batch["x"], generator), *views])
         targets = torch.cat([known, *[guessed] * self._copies])
         partner = torch.randperm(len(inputs), generator=generator)
@@ -96,5 +98,6 @@ def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
     >>> sharpened(torch.tensor([[0.8, 0.2]]), 0.5)
     tensor([[0.9412, 0.0588]])
     """
-    powers = probabilities ** (1 / temperature)
+    # As shares of the largest, whose power never comes to 0, as all may at a small temperature.
+    powers = (probabilities / probabilities.amax(dim=-1, keepdim=True)) ** (1 / temperature)
     return powers / powers.sum(dim=-1, keepdim=True)

@@ -124,6 +124,23 @@ def test_each_client_is_counted_by_its_own_truth():
         assert (found["kept_count"], found.get("right_count")) == (30, right)
 
 
+def test_a_pseudo_label_is_judged_where_its_truth_is_known():
+    """A third of the examples had no label before any was hidden."""
+    mixed = Mixed(small, ratio=2, augmentation="none")
+    mixed.build(SCHEMA)
+    known = shard()
+    truth = np.where(np.arange(len(known)) % 3 == 0, UNLABELLED, known.arrays[TRUTH])
+    prepared = mixed.prepare(Shard("client-0", SCHEMA, {**known.arrays, TRUTH: truth}))
+    mixed.begin(prepared)
+    for batch in mixed.batches(prepared, 0, torch.Generator().manual_seed(1)):
+        rows = batch["rows"][len(batch["x"]) :]
+        told = torch.tensor(known.arrays[TRUTH], dtype=torch.int64)[rows]
+        mixed.count(torch.ones_like(told, dtype=torch.bool), told, batch)
+    found = mixed.counted()
+    assert found["kept_count"] == found["unlabelled_count"] == 30
+    assert found["right_count"] == found["judged_count"] == 20
+
+
 @pytest.mark.parametrize("name", ["fixmatch", "label-propagation", "mixture"])
 def test_a_prepared_shard_lacks_the_truth(name):
     paradigm = registry.build("paradigm", name, {}, small)
