@@ -54,7 +54,8 @@ def learnt(paradigm: Paradigm, tensors: Tensors) -> Tensors:
 
 def add_helper(model: nn.Module, name: str, helper: nn.Module, called: str) -> None:
     """Have a module be a part of a model by its name, so that it is checked, kept and sent like any
-    other; raises BadInput, with what it is `called`, for a model without a place for it.
+    other; raises BadInput, with what it is `called`, for a model without a place for it, or with
+    something of its own there.
 
     The model's `helper_names` tell of it, by which a strategy knows it from the model's own parts.
 
@@ -65,6 +66,11 @@ def add_helper(model: nn.Module, name: str, helper: nn.Module, called: str) -> N
     """
     if isinstance(model, nn.Sequential):
         raise BadInput(f"model: a plain Sequential has no place for {called}; give it a class")
+    if hasattr(model, name):
+        raise BadInput(
+            f"model: its own part {name!r} is in the place of {called} that this paradigm adds; "
+            "give it another name"
+        )
     model.add_module(name, helper)
     told: Any = model
     told.helper_names = (*getattr(model, "helper_names", ()), name)

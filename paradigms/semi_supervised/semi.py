@@ -44,7 +44,7 @@ class Method(Protocol):
     """How the unlabelled examples are learnt from."""
 
     def attach(self, model: nn.Module, schema: Schema) -> None:
-        """Add to a newly made model what travels beside it, under a name in `helpers`."""
+        """Add to a newly made model what travels beside it, by `add_helper`."""
         ...
 
     def begin(self, stand: Stand) -> None:
@@ -61,9 +61,6 @@ class Method(Protocol):
 
 
 ALONE = Lending(0)
-
-HELPERS = ("psi.", "taught.", "teacher.", "thresholds.")
-"""How the names of what methods add to a model begin."""
 
 
 class SemiSupervised:
@@ -86,11 +83,14 @@ class SemiSupervised:
         self._example: Tensor | None = None
         self._peers: Sequence[Tensors] = ()
         self.stand_in, self._own = stand_in, own
+        self._helpers: tuple[str, ...] = ()
         self.prepare, self.batches = mixed.prepare, mixed.batches
 
     def build(self, schema: Schema) -> nn.Module:
         model = self._mixed.build(schema)
+        own = dict(model.named_children())
         self._method.attach(model, schema)
+        self._helpers = tuple(f"{n}." for n, _ in model.named_children() if n not in own)
         if self._lending.peers:
             self._example = self._mixed.inputs(random_example(schema), schema)
         return model
@@ -102,7 +102,7 @@ class SemiSupervised:
         return [name for name in self._mixed.travels(model) if name.startswith(self._own)]
 
     def is_helper(self, name: str) -> bool:
-        return name.startswith(HELPERS)
+        return name.startswith(self._helpers)
 
     def evaluate(self, model: nn.Module, prepared: Prepared) -> MetricSums:
         return self._mixed.evaluate(self._judged(model), prepared)
