@@ -145,23 +145,35 @@ def augmentation_of(choice: Choice, schema: Schema | None) -> Augmentation:
     """
     settings = dict(choice) if isinstance(choice, Mapping) else {"name": choice}
     name = str(settings.pop("name", "auto"))
-    suited = "none" if schema is None else _kind(schema)
-    made = KINDS.get(suited if name == "auto" else name)
-    if made is None:
+    if name not in ("auto", *KINDS):
         known = ["auto", *KINDS]
         raise ValueError(f"augmentation: {name!r} is unknown{registry.nearest(name, known)}")
+    suited = _meant(settings) if schema is None else _kind(schema)
     if schema is not None and name not in ("auto", "none", suited):
         raise BadInput(
             f"paradigm.augmentation: {name} is for other examples; these take {suited}, or none"
         )
-    known = [field.name for field in fields(made)]
-    unknown = next((key for key in settings if key not in known), None)
-    if unknown is not None and not (name == "auto" and schema is None):
-        raise ValueError(f"augmentation.{unknown}: unknown{registry.nearest(unknown, known)}")
-    if unknown is not None:
-        return Unchanged()
+    return _made(KINDS[suited if name == "auto" else name], settings)
+
+
+def _meant(settings: Mapping[str, Any]) -> str:
+    """The kind that has such settings, for examples that are not known yet."""
+    known = {key: name for name, kind in KINDS.items() for key in _settings(kind)}
+    return next((known[key] for key in settings if key in known), "none")
+
+
+def _settings(kind: type[Any]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _made(kind: type[Any], settings: Mapping[str, Any]) -> Augmentation:
+    known = _settings(kind)
+    for key in settings:
+        if key not in known:
+            every = known or [name for other in KINDS.values() for name in _settings(other)]
+            raise ValueError(f"augmentation.{key}: unknown{registry.nearest(key, every)}")
     try:
-        found: Augmentation = TypeAdapter(made).validate_python(settings)
+        found: Augmentation = TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:
         fault = error.errors()[0]
         place = f"augmentation.{fault['loc'][0]}: " if fault["loc"] else "augmentation."

@@ -10,7 +10,7 @@ from ...data.texts import TEXT
 from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch
-from .mixed import Mixed, labelled_loss
+from .mixed import Mixed, labelled_loss, scores_beside
 from .mixing import beta_draws
 from .semi import Stand
 from .told import Told
@@ -69,7 +69,7 @@ class FixedAndMixed:
         if self._weight > 0:
             other = self._mixed.weak(stand.prepared["x"][partner], generator)
             parts.append(share * self._mixed.weak(u, generator) + (1 - share) * other)
-        logits = model(torch.cat(parts))
+        logits = scores_beside(model, torch.cat(parts), batch["u"])
         loss = labelled_loss(logits[: len(x)], batch["y"])
         if not len(u):
             return loss

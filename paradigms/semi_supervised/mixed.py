@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from ...data.shard import UNLABELLED, Shard
 from ...data.tensors import to_inputs
+from ...errors import BadInput
 from ...schema import Schema
 from ..base import Batch, BuildModel, MetricSums, Prepared
 from ..supervised import EVALUATION_BATCH, Supervised
@@ -53,7 +54,10 @@ class Mixed:
     def build(self, schema: Schema) -> nn.Module:
         model = self._supervised.build(schema)
         self._encode = getattr(model, "encode", None)
-        self.augmentation = augmentation_of(self._choice, schema)
+        try:
+            self.augmentation = augmentation_of(self._choice, schema)
+        except ValueError as error:
+            raise BadInput(f"paradigm.{error}") from None
         return model
 
     def travels(self, model: nn.Module) -> Collection[str]:
@@ -68,6 +72,8 @@ class Mixed:
 
     def begin(self, prepared: Prepared) -> None:
         """Called with a client's examples before its first step of a round."""
+        # A client whose training failed left what it had counted.
+        self._sums = {}
         self._truth = self._truths.of(prepared)
         self._changes = self.augmentation.fitted(prepared["x"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,10 @@ TURN, SHEAR, SHIFT = math.pi / 6, 0.3, 0.3
 @dataclass(frozen=True)
 class Pictures:
     """Images (n, C, H, W) in [0, 1]. Weak: shifted, and mirrored if asked for. Strong: besides,
-    some changes of shape and colour, drawn for each image, and a square of it hidden.
+    some changes of shape and colour, drawn for each image, and a square of it made grey.
+
+    Of a client whose images have other values no colour is changed, for black and white are not
+    known of them; the square has their mean.
 
     Paper: Cubuk et al. 2020, RandAugment, arXiv 1909.13719; DeVries and Taylor 2017, Cutout,
     arXiv 1708.04552; as in Sohn et al. 2020, FixMatch, arXiv 2001.07685, section 2.3.
@@ -47,14 +50,15 @@ class Pictures:
         if not 0 <= self.cutout <= 1:
             raise ValueError(f"cutout: {self.cutout:g} is not in [0, 1]")
 
-    def fitted(self, inputs: Tensor) -> Pictures:
-        """The same for every client's images."""
-        return self
+    def fitted(self, inputs: Tensor) -> Pictures | _OtherValues:
+        if not len(inputs) or (inputs.min() >= 0 and inputs.max() <= 1):
+            return self
+        return _OtherValues(replace(self, colours=False), float(inputs.mean()))
 
     def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         return _warped(inputs, self._moved(len(inputs), generator))
 
-    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def strong(self, inputs: Tensor, generator: torch.Generator, grey: float = 0.5) -> Tensor:
         count = len(inputs)
         way = self._moved(count, generator)
         kinds = GEOMETRIC + COLOURED if self.colours else GEOMETRIC
@@ -64,7 +68,7 @@ class Pictures:
             way = way @ _turned(kind, level)
             if self.colours:
                 inputs = _recoloured(inputs, kind - GEOMETRIC, level)
-        return self._hidden(_warped(inputs, way), generator)
+        return _warped(inputs, way).masked_fill(self._hidden(inputs, generator), grey)
 
     def _moved(self, count: int, generator: torch.Generator) -> Tensor:
         """A weak change of place for each image, (n, 3, 3)."""
@@ -78,7 +82,7 @@ class Pictures:
         return way
 
     def _hidden(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Each image with a square of it grey."""
+        """What of each image is hidden, (n, 1, H, W)."""
         count, _, height, width = images.shape
         draws = torch.rand(count, 3, 1, generator=generator)
         half = draws[:, 0] * self.cutout / 2
@@ -86,8 +90,21 @@ class Pictures:
         column = (torch.arange(width) + 0.5) / width
         inside_row = (row - draws[:, 1]).abs() < half
         inside_column = (column - draws[:, 2]).abs() < half
-        square = inside_row.unsqueeze(2) & inside_column.unsqueeze(1)
-        return images.masked_fill(square.unsqueeze(1), 0.5)
+        return (inside_row.unsqueeze(2) & inside_column.unsqueeze(1)).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class _OtherValues:
+    """Those of `pictures`, with what the hidden square is made."""
+
+    pictures: Pictures
+    grey: float
+
+    def weak(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return self.pictures.weak(inputs, generator)
+
+    def strong(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return self.pictures.strong(inputs, generator, self.grey)
 
 
 def _warped(images: Tensor, way: Tensor) -> Tensor:

@@ -220,6 +220,20 @@ def test_a_text_keeps_a_token():
 # As a method is given them.
 
 
+def test_images_of_other_values_than_0_to_1_keep_their_colours():
+    """Standardised ones: none is cut off, and what is hidden has the mean of all."""
+    images = IMAGES * 8 - 5
+    settings = {"shift": 0.0, "operations": 2}
+    shown = Pictures(**settings, cutout=0.0).fitted(images).strong(images, draws())
+    torch.testing.assert_close(shown, bare(operations=2).strong(images, draws()))
+    assert shown.min() < -4 and shown.max() > 2
+    hidden = Pictures(**settings, cutout=1.0).fitted(images).strong(images, draws())
+    grey = float(images.mean())
+    assert 0.05 < (hidden == grey).float().mean() < 0.5 and not (shown == grey).any()
+    for own in (IMAGES, IMAGES[:0]):
+        assert Pictures().fitted(own) == Pictures()
+
+
 def test_a_batch_is_changed_by_what_its_client_has():
     schema = Schema("classification", (3,), "float32", classes=("a", "b"))
     mixed = Mixed(lambda schema: torch.nn.Identity(), ratio=1, augmentation="auto")

@@ -78,7 +78,7 @@ def test_where_labels_run_out_the_draws_are_those_of_one_pass():
 
 METHODS = (
     "entropy", "fedmatch", "fixmatch", "flexmatch", "freematch", "mean-teacher", "mixmatch", "pi-model",
-    "pseudo-label", "rscfed", "self-training", "svm", "uda",
+    "pseudo-label", "rscfed", "self-training", "semifl", "svm", "uda",
 )  # fmt: skip
 SCHEMA = Schema("classification", (4,), "float32", classes=("a", "b", "c"))
 
@@ -94,6 +94,7 @@ def test_no_batch_of_one_goes_through_batch_normalisation(name, labelled, unlabe
     x = draws.normal(size=(labelled + unlabelled, 4)).astype(np.float32)
     y = np.array([number % 3 for number in range(labelled)] + [UNLABELLED] * unlabelled)
     settings = {} if name in ("mixmatch", "svm") else {"ratio": 2}
+    settings |= {"threshold": 0.4} if name == "semifl" else {}
     paradigm = registry.build("paradigm", name, settings, normalised)
     with torch_seeded(1, purpose="model"):
         model = paradigm.build(SCHEMA)
@@ -107,6 +108,25 @@ def test_no_batch_of_one_goes_through_batch_normalisation(name, labelled, unlabe
     after = model.state_dict()
     assert all(bool(value.isfinite().all()) for value in after.values())
     assert any(not torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_one_sure_example_alone_is_learnt_from_under_batch_normalisation():
+    """Texts are not mixed, so that a client without labels may have a single one in a batch."""
+    x = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    with torch_seeded(1, purpose="model"):
+        model = normalised(SCHEMA)
+    with torch.no_grad():
+        likely = model.eval()(torch.tensor(x)).softmax(dim=1).amax(dim=1).sort().values
+    settings = {"threshold": float(likely[-2:].mean()), "weight": 0.0, "augmentation": "none"}
+    paradigm = registry.build("paradigm", "semifl", settings, lambda schema: model)
+    paradigm.build(SCHEMA)
+    examples = paradigm.prepare(Shard("a", SCHEMA, {"x": x, "y": np.full(4, UNLABELLED)}))
+    paradigm.begin(model.train(), examples, 1)
+    [batch] = paradigm.batches(examples, 0, torch.Generator())
+    loss = paradigm.loss(model, batch, torch.Generator())
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    assert all(bool(slope.isfinite().all()) for slope in slopes) and slopes[-1].abs().max() > 0
+    assert paradigm.end()["kept_count"] == 1
 
 
 def experiment(paradigm, **data):
