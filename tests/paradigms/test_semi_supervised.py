@@ -104,7 +104,12 @@ def test_fixmatch_by_hand():
     own = -(math.log(probabilities(X[0])[0]) + math.log(probabilities(X[1])[2])) / 2
     term = -(math.log(probabilities(U[0])[0]) + math.log(probabilities(U[2])[1])) / 3
     assert float(found) == pytest.approx(own + 0.5 * term, rel=1e-6)
-    assert sharing.counted() == {"unlabelled_count": 3, "kept_count": 2, "right_count": 1}
+    assert sharing.counted() == {
+        "unlabelled_count": 3,
+        "kept_count": 2,
+        "judged_count": 2,
+        "right_count": 1,
+    }
     assert sharing.counted() == {}
 
 
@@ -218,8 +223,8 @@ def test_semifl_by_hand(seed, partners):
     wanted = wanted + 0.5 * (1 - share) * cross_entropy(mixture, said[partners])
     torch.testing.assert_close(found, wanted)
     method.end(now)
-    counts = {"unlabelled_count": 3, "kept_count": 2, "right_count": 1, "idle_count": 0}
-    assert sharing.counted() == counts
+    counts = {"unlabelled_count": 3, "kept_count": 2, "judged_count": 2, "right_count": 1}
+    assert sharing.counted() == {**counts, "idle_count": 0}
 
 
 @pytest.mark.parametrize(("row", "idle"), [(0, 0), (1, 1)])
@@ -483,6 +488,12 @@ def test_labels_in_all_are_even_by_class():
         (["paradigm.augmentation=sharp"], "augmentation: 'sharp' is unknown"),
         (["paradigm.augmentation={name='image', fip=true}"], "augmentation.fip: unknown"),
         (["paradigm.augmentation={name='image', shift=2.0}"], r"shift: 2 is not in \[0, 1\)"),
+        (["paradigm.augmentation={shfit=0.1}"], "shfit: unknown; did you mean 'shift'"),
+        (["paradigm.augmentation={name='auto', shift=2.0}"], r"shift: 2 is not in \[0, 1\)"),
+        (
+            ["paradigm.augmentation={name='auto', noise=0.1}"],
+            "paradigm.augmentation.noise: unknown",
+        ),
         (["paradigm.augmentation=text"], "text is for other examples; these take image"),
         (["paradigm.augmentation=vector"], "vector is for other examples; these take image"),
         (["data.labels=5000"], "5000 is more than the 1437 labels of digits that clients train on"),
@@ -513,9 +524,16 @@ def test_nothing_to_learn_from_is_refused(tmp_path):
     none = experiment("fixmatch", data={"labels": None, "labelled": 0.0})
     with pytest.raises(BadInput, match="data.labelled: no client has a label; raise it"):
         umbel.simulate(none, out=tmp_path / "run")
-    all_of_them = experiment("fixmatch", data={"labels": None})
-    with pytest.raises(BadInput, match="fixmatch learns from examples without a label, and all"):
-        umbel.simulate(all_of_them, out=tmp_path / "run")
+    whole = (
+        {"labels": None},
+        {"labels": 1797, "held_out": 0.0},
+        {"labels": None, "labelled": 0.9999},
+    )
+    for data in whole:
+        with pytest.raises(
+            BadInput, match="fixmatch learns from examples without a label, and all"
+        ):
+            umbel.simulate(experiment("fixmatch", data=data), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -592,3 +610,40 @@ def test_labels_that_no_drawn_client_has_are_refused(tmp_path):
     told = experiment("fixmatch", data=data | {"labelled_clients": 0.34})
     with pytest.raises(BadInput, match="data.labelled_clients: no client has a label; raise it, "):
         umbel.simulate(told, out=tmp_path / "run")
+
+
+def test_a_server_that_is_told_of_no_example_without_a_label_refuses(tmp_path, monkeypatch):
+    """Over a network the server alone can see it: here the look at the divided data is left out."""
+    monkeypatch.setattr("umbel.simulation.engine.check_learnable", lambda *_: None)
+    with pytest.raises(BadInput, match="without a label, and no client has one; take supervised"):
+        umbel.simulate(experiment("fixmatch", data={"labels": None}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_client_had_counted_when_it_failed_is_not_the_next_ones():
+    paradigm = registry.build("paradigm", "fixmatch", {"augmentation": "none"}, lambda _: Scores())
+    model = paradigm.build(SCHEMA)
+    prepared = {"x": torch.cat([X, U]), "y": torch.tensor([1, -1, -1, -1])}
+    for _ in range(2):  # The first time it does not come to the end.
+        paradigm.begin(model, prepared, 1)
+        paradigm.loss(model, BATCH, SEED)
+    assert paradigm.end()["unlabelled_count"] == len(U)
+
+
+class Own(Scores):
+    """A model one of whose parts has a name that some methods give to theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.psi = torch.nn.Linear(2, 1)
+
+
+def test_a_part_of_a_model_that_is_called_as_a_helper_is_its_own():
+    paradigm = registry.build("paradigm", "fixmatch", {}, lambda _: Own())
+    tensors = paradigm.build(SCHEMA).state_dict()
+    assert set(learnt(paradigm, tensors)) == {"weight", "psi.weight", "psi.bias"}
+    for name in ("mean-teacher", "freematch"):
+        paradigm = registry.build("paradigm", name, {}, lambda _: Own())
+        assert set(learnt(paradigm, paradigm.build(SCHEMA).state_dict())) == set(tensors)
+    with pytest.raises(BadInput, match="its own part 'psi' is in the place of psi that this"):
+        registry.build("paradigm", "fedmatch", {}, lambda _: Own()).build(SCHEMA)
