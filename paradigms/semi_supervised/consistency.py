@@ -43,8 +43,8 @@ class Consistent:
 
     A mean teacher travels and is averaged like the model. In round 1 it is the plain mean for as
     long as that forgets the first weights sooner: `teacher = decay teacher + (1 - decay) model`
-    with `min(decay, 1 - 1 / (t + 1))` after t + 1 steps, as in the authors' code
-    (github.com/CuriousAI/mean-teacher).
+    with `min(decay, 1 - 1 / t)` after t steps. The code of the authors (CuriousAI/mean-teacher)
+    has `1 - 1 / (t + 1)`: it counts the first weights as a step's.
     """
 
     def __init__(self, mixed: Mixed, weight: Weight, decay: float | None) -> None:
