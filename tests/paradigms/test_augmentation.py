@@ -10,6 +10,7 @@ import torch
 
 from umbel.data.shard import UNLABELLED, Shard
 from umbel.data.texts import TEXT
+from umbel.errors import BadInput
 from umbel.paradigms.semi_supervised.augmentation import PADDING, Tokens, Vectors
 from umbel.paradigms.semi_supervised.mixed import Mixed
 from umbel.paradigms.semi_supervised.pictures import Pictures
@@ -254,3 +255,17 @@ def test_texts_are_taken_for_texts():
     mixed.build(Schema("classification", (), TEXT, classes=("a", "b")))
     mixed.begin({"x": TEXTS, "y": torch.full((500,), UNLABELLED)})
     assert torch.equal(mixed.strong(TEXTS, draws()), Tokens().strong(TEXTS, draws()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "choice", "suited"),
+    [
+        ((), TEXT, "image", "text"),
+        ((), TEXT, "vector", "text"),
+        ((3,), "float32", "image", "vector"),
+    ],
+)
+def test_what_suits_other_examples_is_refused(shape, dtype, choice, suited):
+    mixed = Mixed(lambda schema: torch.nn.Identity(), ratio=1, augmentation={"name": choice})
+    with pytest.raises(BadInput, match=f"{choice} is for other examples; these take {suited}"):
+        mixed.build(Schema("classification", shape, dtype, classes=("a", "b")))
