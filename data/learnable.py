@@ -91,9 +91,10 @@ def _known(train: Arrays) -> np.ndarray:
 
 
 def _any_unlabelled(shards: PartitionedShards) -> bool:
-    train = shards.dataset.train
-    if not shards.hiding.hides or len(shards) > LOOKED_AT_ONCE:
-        return shards.hiding.hides or bool((train["y"] == UNLABELLED).any())
+    if not shards.hiding.hides:
+        return bool((shards.dataset.train["y"] == UNLABELLED).any())
+    if len(shards) > LOOKED_AT_ONCE:
+        return True
     return any((shards.labels(k) == UNLABELLED).any() for k in range(len(shards)))
 
 

@@ -148,30 +148,39 @@ def augmentation_of(choice: Choice, schema: Schema | None) -> Augmentation:
     if name not in ("auto", *KINDS):
         known = ["auto", *KINDS]
         raise ValueError(f"augmentation: {name!r} is unknown{registry.nearest(name, known)}")
-    suited = _meant(settings) if schema is None else _kind(schema)
-    if schema is not None and name not in ("auto", "none", suited):
+    suited = name if schema is None else _kind(schema)
+    if name not in ("auto", "none", suited):
         raise BadInput(
             f"paradigm.augmentation: {name} is for other examples; these take {suited}, or none"
         )
-    return _made(KINDS[suited if name == "auto" else name], settings)
+    if name == "auto":
+        name = _meant(settings) if schema is None else suited
+    return _made(KINDS[name], settings)
 
 
 def _meant(settings: Mapping[str, Any]) -> str:
-    """The kind that has such settings, for examples that are not known yet."""
+    """The kind that has such settings, for examples that are not known yet; raises ValueError
+    where none has any of them."""
     known = {key: name for name, kind in KINDS.items() for key in _settings(kind)}
-    return next((known[key] for key in settings if key in known), "none")
+    kinds = [known[key] for key in settings if key in known]
+    if settings and not kinds:
+        raise _unknown(next(iter(settings)), list(known))
+    return kinds[0] if kinds else "none"
 
 
 def _settings(kind: type[Any]) -> list[str]:
     return [field.name for field in fields(kind)]
 
 
+def _unknown(key: str, known: list[str]) -> ValueError:
+    return ValueError(f"augmentation.{key}: unknown{registry.nearest(key, known)}")
+
+
 def _made(kind: type[Any], settings: Mapping[str, Any]) -> Augmentation:
     known = _settings(kind)
     for key in settings:
         if key not in known:
-            every = known or [name for other in KINDS.values() for name in _settings(other)]
-            raise ValueError(f"augmentation.{key}: unknown{registry.nearest(key, every)}")
+            raise _unknown(key, known)
     try:
         found: Augmentation = TypeAdapter(kind).validate_python(settings)
     except ValidationError as error:

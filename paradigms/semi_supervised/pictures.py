@@ -51,7 +51,10 @@ class Pictures:
             raise ValueError(f"cutout: {self.cutout:g} is not in [0, 1]")
 
     def fitted(self, inputs: Tensor) -> Pictures | _OtherValues:
-        if not len(inputs) or (inputs.min() >= 0 and inputs.max() <= 1):
+        if not len(inputs):
+            return self
+        least, most = inputs.aminmax()
+        if least >= 0 and most <= 1:
             return self
         return _OtherValues(replace(self, colours=False), float(inputs.mean()))
 

@@ -488,6 +488,7 @@ def test_labels_in_all_are_even_by_class():
         (["paradigm.augmentation=sharp"], "augmentation: 'sharp' is unknown"),
         (["paradigm.augmentation={name='image', fip=true}"], "augmentation.fip: unknown"),
         (["paradigm.augmentation={name='image', shift=2.0}"], r"shift: 2 is not in \[0, 1\)"),
+        (["paradigm.augmentation={name='none', shift=0.1}"], "shift: unknown; none is valid here"),
         (["paradigm.augmentation={shfit=0.1}"], "shfit: unknown; did you mean 'shift'"),
         (["paradigm.augmentation={name='auto', shift=2.0}"], r"shift: 2 is not in \[0, 1\)"),
         (
