@@ -210,10 +210,13 @@ def plot(found: dict[int, Accuracies], path: Path) -> None:
         names = list(by_method)
         for clients, mark in ((CLIENTS, "o"), (1, "x")):
             at = [n for n, name in enumerate(names) if clients in by_method[name]]
-            middle = [100 * mean(by_method[names[n]][clients]) for n in at]
+            of_seeds = [by_method[names[n]][clients] for n in at]
+            middle = [100 * mean(values) for values in of_seeds]
+            spread = [100 * stdev(values) if len(values) > 1 else 0.0 for values in of_seeds]
             name = f"{labels} labels, {'ten clients' if clients > 1 else 'one place'}"
-            where = [n + 0.12 * (2 * place - 1) for n in at]
-            axes.plot(where, middle, mark, color=f"C{place}", label=name)
+            where = [n + 0.12 * (2 * place - 1) + 0.06 * (clients == 1) for n in at]
+            bars = {"elinewidth": 0.8, "capsize": 2}
+            axes.errorbar(where, middle, spread, fmt=mark, color=f"C{place}", label=name, **bars)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_ylabel("test accuracy (%)")
     axes.legend()
