@@ -182,8 +182,13 @@ def rows(methods: list[str], labels: int, seeds: int, out: Path) -> Accuracies:
 def shown(values: list[float]) -> str:
     if not values:
         return ""
-    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * mean(values):.1f} %{spread}"
+    told = f" ± {100 * spread(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.1f} %{told}"
+
+
+def spread(values: list[float]) -> float:
+    """The standard deviation; of a single seed 0."""
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def faults(found: Accuracies, labels: int) -> list[str]:
@@ -210,13 +215,12 @@ def plot(found: dict[int, Accuracies], path: Path) -> None:
         names = list(by_method)
         for clients, mark in ((CLIENTS, "o"), (1, "x")):
             at = [n for n, name in enumerate(names) if clients in by_method[name]]
-            of_seeds = [by_method[names[n]][clients] for n in at]
-            middle = [100 * mean(values) for values in of_seeds]
-            spread = [100 * stdev(values) if len(values) > 1 else 0.0 for values in of_seeds]
+            seeds = [by_method[names[n]][clients] for n in at]
+            middle = [100 * mean(values) for values in seeds]
+            bars = [100 * spread(values) for values in seeds]
             name = f"{labels} labels, {'ten clients' if clients > 1 else 'one place'}"
             where = [n + 0.12 * (2 * place - 1) + 0.06 * (clients == 1) for n in at]
-            bars = {"elinewidth": 0.8, "capsize": 2}
-            axes.errorbar(where, middle, spread, fmt=mark, color=f"C{place}", label=name, **bars)
+            axes.errorbar(where, middle, bars, fmt=mark, color=f"C{place}", label=name, capsize=2)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_ylabel("test accuracy (%)")
     axes.legend()
